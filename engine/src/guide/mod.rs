@@ -1,0 +1,1 @@
+//! The picture warped by the motion, its holes filled.
