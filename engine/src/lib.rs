@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod guide;
+pub mod kernels;
 pub mod media;
 pub mod motion;
 pub mod picture;

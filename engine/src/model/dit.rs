@@ -1,0 +1,251 @@
+//! The causal diffusion transformer: a convolutional stem on latent cells, Wan 2.1's blocks on tokens of 2x2 cells, and a convolutional
+//! head that sees the stem again, so that nothing of the guide has to pass through the narrow tokens.
+//!
+//! The output is a *correction to the guide*, zero at initialisation: an untrained model shows the guide.
+//! Invariant: a chunk generated through the KV window equals the same chunk of a block-causal pass over all of it.
+//! Guarded by `tests/tests/streaming.rs` (window against whole) and `tests/tests/parity.rs` (against the public PyTorch block).
+
+use crate::error::Result;
+use crate::kernels::{Kernels, Visibility};
+use crate::model::config::Config;
+use crate::model::kv_window::KvWindow;
+use crate::model::parameters::{Init, Parameters};
+use candle_core::{Tensor, bail};
+
+struct Linear(Tensor, Tensor);
+
+impl Linear {
+    fn new(p: &Parameters, name: &str, from: usize, to: usize, init: Init) -> Result<Self> {
+        let (weight, bias) = p.linear(name, from, to, init)?;
+        Ok(Self(weight, bias))
+    }
+
+    fn scaled(p: &Parameters, name: &str, from: usize, to: usize) -> Result<Self> {
+        Self::new(p, name, from, to, Init::Normal(1.0 / (from as f32).sqrt()))
+    }
+
+    fn forward(&self, kernels: Kernels, x: &Tensor) -> candle_core::Result<Tensor> {
+        kernels.linear(x, &self.0, &self.1)
+    }
+}
+
+/// Where the attention of a pass looks.
+pub enum Past<'a> {
+    /// All chunks are in the pass: block-causal over them, with the rotation of every token, (tokens, head_dim).
+    Whole {
+        /// Rotation of every token.
+        rotation: &'a Tensor,
+    },
+    /// One chunk is in the pass; the earlier ones are in the window.
+    Window(&'a mut KvWindow),
+}
+
+/// One transformer block (Wan 2.1 without cross-attention).
+pub struct Block {
+    heads: usize,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    norm_q: Tensor,
+    norm_k: Tensor,
+    ffn: (Linear, Linear),
+    modulation: Tensor,
+}
+
+impl Block {
+    /// The block at `p`, native Wan key names.
+    pub fn new(dim: usize, ffn_dim: usize, heads: usize, p: &Parameters) -> Result<Self> {
+        let (attention, ffn) = (p.pp("self_attn"), p.pp("ffn"));
+        let project = |name| Linear::scaled(&attention, name, dim, dim);
+        Ok(Self {
+            heads,
+            q: project("q")?,
+            k: project("k")?,
+            v: project("v")?,
+            o: project("o")?,
+            norm_q: attention.get("norm_q.weight", &[dim], Init::Ones)?,
+            norm_k: attention.get("norm_k.weight", &[dim], Init::Ones)?,
+            ffn: (Linear::scaled(&ffn, "0", dim, ffn_dim)?, Linear::scaled(&ffn, "2", ffn_dim, dim)?),
+            modulation: p.get("modulation", &[1, 6, dim], Init::Normal(1.0 / (dim as f32).sqrt()))?,
+        })
+    }
+
+    /// `x` (batch, tokens, dim); `time` (batch * chunks, 6, dim), one per chunk of tokens.
+    pub fn forward(&self, kernels: Kernels, x: &Tensor, time: &Tensor, layer: usize, past: &mut Past) -> candle_core::Result<Tensor> {
+        let (batch, tokens, dim) = x.dims3()?;
+        let groups = time.dim(0)?;
+        let grouped = |x: &Tensor| x.reshape((groups, batch * tokens / groups, dim));
+        let flat = |x: &Tensor| x.reshape((batch, tokens, dim));
+        let modulation = time.broadcast_add(&self.modulation)?;
+        let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
+
+        let x = grouped(x)?;
+        let y = kernels.norm_modulate(&x, &part(0)?, &part(1)?)?;
+        let q = flat(&kernels.rms_norm(&self.q.forward(kernels, &y)?, &self.norm_q)?)?;
+        let k = flat(&kernels.rms_norm(&self.k.forward(kernels, &y)?, &self.norm_k)?)?;
+        let v = flat(&self.v.forward(kernels, &y)?)?;
+        let y = match past {
+            Past::Whole { rotation } => {
+                let visible = Visibility::Chunks(batch * tokens / groups);
+                kernels.attention(&kernels.rope(&q, rotation)?, &kernels.rope(&k, rotation)?, &v, self.heads, visible)?
+            }
+            Past::Window(window) => {
+                let q = kernels.rope(&q, &window.current_rotation()?)?;
+                let (k, v) = window.attend(layer, &k, &v)?;
+                kernels.attention(&q, &k, &v, self.heads, Visibility::All)?
+            }
+        };
+        let x = kernels.gate_residual(&x, &grouped(&self.o.forward(kernels, &y)?)?, &part(2)?)?;
+        let y = kernels.norm_modulate(&x, &part(3)?, &part(4)?)?;
+        let y = kernels.gelu(&self.ffn.0.forward(kernels, &y)?)?;
+        flat(&kernels.gate_residual(&x, &self.ffn.1.forward(kernels, &y)?, &part(5)?)?)
+    }
+}
+
+/// Residual convolutions on latent cells.
+struct ConvBlock {
+    norm: Tensor,
+    convs: [(Tensor, Tensor); 2],
+}
+
+impl ConvBlock {
+    fn new(channels: usize, p: &Parameters) -> Result<Self> {
+        let conv = |name: &str, init| -> Result<_> {
+            let at = p.pp(name);
+            Ok((at.get("weight", &[channels, 3, 3, channels], init)?, at.get("bias", &[channels], Init::Zeros)?))
+        };
+        let fan_in = (9 * channels) as f32;
+        Ok(Self {
+            norm: p.get("norm.weight", &[channels], Init::Ones)?,
+            convs: [conv("conv1", Init::Normal((2.0 / fan_in).sqrt()))?, conv("conv2", Init::Normal(0.3 / fan_in.sqrt()))?],
+        })
+    }
+
+    /// `x` (pictures, rows, columns, channels).
+    fn forward(&self, kernels: Kernels, x: &Tensor) -> candle_core::Result<Tensor> {
+        let [(w1, b1), (w2, b2)] = &self.convs;
+        let y = kernels.conv3x3(&kernels.rms_norm(x, &self.norm)?, w1, b1)?;
+        x + kernels.conv3x3(&kernels.gelu(&y)?, w2, b2)?
+    }
+}
+
+/// The generator's network.
+pub struct Dit {
+    /// Its sizes.
+    pub config: Config,
+    kernels: Kernels,
+    track_head: Linear,
+    stem: Linear,
+    stem_blocks: Vec<ConvBlock>,
+    patch_embedding: Linear,
+    time: [Linear; 3],
+    blocks: Vec<Block>,
+    head_modulation: Tensor,
+    unpatch: Linear,
+    head_blocks: Vec<ConvBlock>,
+    out_norm: Tensor,
+    out: Linear,
+}
+
+/// A correction shut this far is 0.02 of itself: the gate of covered cells at the start.
+const SHUT: f64 = 4.0;
+
+impl Dit {
+    /// Builds the network from `p`.
+    pub fn new(config: &Config, kernels: Kernels, p: &Parameters) -> Result<Self> {
+        config.validate()?;
+        let c = config.stem_channels;
+        let d = config.dim;
+        let input = config.latent_channels + config.condition_channels() - config.raw_track_channels() + config.track_channels;
+        let (stem, head, embedding) = (p.pp("stem"), p.pp("head"), p.pp("time_embedding"));
+        Ok(Self {
+            kernels,
+            track_head: Linear::scaled(p, "track_head", config.raw_track_channels(), config.track_channels)?,
+            stem: Linear::scaled(&stem, "in", input, c)?,
+            stem_blocks: (0..config.stem_blocks).map(|i| ConvBlock::new(c, &stem.pp(i))).collect::<Result<_>>()?,
+            patch_embedding: Linear::scaled(p, "patch_embedding", 4 * c, d)?,
+            time: [
+                Linear::new(&embedding, "0", config.time_channels, d, Init::Normal(0.02))?,
+                Linear::new(&embedding, "2", d, d, Init::Normal(0.02))?,
+                Linear::new(&p.pp("time_projection"), "1", d, 6 * d, Init::Zeros)?,
+            ],
+            blocks: (0..config.layers)
+                .map(|i| Block::new(d, config.ffn_dim, config.heads, &p.pp("blocks").pp(i)))
+                .collect::<Result<_>>()?,
+            head_modulation: head.get("modulation", &[1, 2, d], Init::Normal(1.0 / (d as f32).sqrt()))?,
+            unpatch: Linear::scaled(&head, "unpatch", d, 4 * c)?,
+            head_blocks: (0..config.head_blocks).map(|i| ConvBlock::new(c, &head.pp(i))).collect::<Result<_>>()?,
+            out_norm: head.get("norm.weight", &[c], Init::Ones)?,
+            out: Linear::new(&head, "out", c, config.latent_channels + 1, Init::Zeros)?,
+            config: config.clone(),
+        })
+    }
+
+    /// Which form of the operations it runs.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    /// Time embedding of noise levels: (groups, dim) and its projection (groups, 6, dim).
+    fn time(&self, levels: &[f32], like: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        let half = self.config.time_channels / 2;
+        let table: Vec<f32> = levels
+            .iter()
+            .flat_map(|t| {
+                let angle = move |i: usize| *t as f64 * 1000.0 * 10_000f64.powf(-(i as f64) / half as f64);
+                (0..half).map(move |i| angle(i).cos() as f32).chain((0..half).map(move |i| angle(i).sin() as f32))
+            })
+            .collect();
+        let table = Tensor::from_vec(table, (levels.len(), 2 * half), like.device())?;
+        let hidden = self.time[0].forward(self.kernels, &table)?.silu()?;
+        let embedding = self.time[1].forward(self.kernels, &hidden)?;
+        let projected = self.time[2].forward(self.kernels, &embedding.silu()?)?;
+        Ok((embedding, projected.reshape((levels.len(), 6, self.config.dim))?))
+    }
+
+    /// The correction of the guide in latent cells, and the logit of each cell's gate, last.
+    ///
+    /// `noisy` (batch, latents, rows, columns, latent_channels) and `condition` (.., condition_channels), rows and columns even;
+    /// `levels`: a noise level per batch entry and chunk. Returns (batch, latents, rows, columns, latent_channels + 1).
+    pub fn forward(&self, noisy: &Tensor, condition: &Tensor, levels: &[f32], past: &mut Past) -> candle_core::Result<Tensor> {
+        let (batch, latents, rows, columns, _) = noisy.dims5()?;
+        if rows % 2 != 0 || columns % 2 != 0 || batch * latents != levels.len() * self.config.chunk_latents {
+            bail!("{rows}x{columns} cells, {latents} latents and {} noise levels do not fit together", levels.len());
+        }
+        let c = self.config.stem_channels;
+        let cells = batch * latents;
+        let plain = self.config.condition_channels() - self.config.raw_track_channels();
+        let tracks = self.track_head.forward(self.kernels, &condition.narrow(4, plain, self.config.raw_track_channels())?)?;
+        let input = Tensor::cat(&[noisy, &condition.narrow(4, 0, plain)?, &tracks], 4)?;
+        let mut stem = self.stem.forward(self.kernels, &input)?.reshape((cells, rows, columns, c))?;
+        for block in &self.stem_blocks {
+            stem = block.forward(self.kernels, &stem)?;
+        }
+
+        let folded = stem.reshape((cells, rows / 2, 2, columns / 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
+        let tokens = latents * rows * columns / 4;
+        let mut x = self.patch_embedding.forward(self.kernels, &folded.reshape((batch, tokens, 4 * c))?)?;
+        let (embedding, time) = self.time(levels, noisy)?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(self.kernels, &x, &time, layer, past)?;
+        }
+        let modulation = embedding.unsqueeze(1)?.broadcast_add(&self.head_modulation)?;
+        let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
+        let x = x.reshape((levels.len(), batch * tokens / levels.len(), self.config.dim))?;
+        let x = self.unpatch.forward(self.kernels, &self.kernels.norm_modulate(&x, &part(0)?, &part(1)?)?)?;
+
+        let unfolded = x.reshape((cells, rows / 2, columns / 2, 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
+        let mut x = (unfolded.reshape((cells, rows, columns, c))? + stem)?;
+        for block in &self.head_blocks {
+            x = block.forward(self.kernels, &x)?;
+        }
+        let x = self.out.forward(self.kernels, &self.kernels.rms_norm(&x, &self.out_norm)?)?;
+        x.reshape((batch, latents, rows, columns, self.config.latent_channels + 1))
+    }
+
+    /// The openness of a covered cell's gate, 0..1, from its logit.
+    pub fn gate(logit: f32) -> f32 {
+        1.0 / (1.0 + (SHUT as f32 - logit).exp())
+    }
+}

@@ -1,0 +1,11 @@
+//! The generator: codec, causal DiT, KV window, track head, sampler, checkpoints.
+
+pub mod checkpoint;
+pub mod codec;
+pub mod config;
+pub mod dit;
+pub mod kv_window;
+pub mod parameters;
+pub mod rope;
+pub mod sampler;
+pub mod track_head;

@@ -1,0 +1,145 @@
+//! A session: one continuous video, chunk by chunk, from conditions.
+//!
+//! Invariant: the same checkpoint, seed and conditions give the same frames, whatever the number of threads; memory and time per chunk
+//! are constant. What is shown is the guide plus a correction that is confined to what the source does not show, so covered pixels
+//! are the guide's own. Guarded by `tests/tests/streaming.rs`.
+
+use crate::condition::Condition;
+use crate::error::Result;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::codec::paste;
+use crate::model::dit::{Dit, Past};
+use crate::model::kv_window::KvWindow;
+use crate::model::sampler::{noise, noised};
+use crate::picture::Picture;
+use candle_core::{Device, Tensor};
+
+/// A video in the making.
+pub struct Session<'a> {
+    checkpoint: &'a Checkpoint,
+    device: Device,
+    seed: u64,
+    chunk: u64,
+    window: Option<KvWindow>,
+    /// A time for each pass of the last chunk, seconds: denoising steps, then the commit.
+    pub pass_seconds: Vec<f64>,
+}
+
+/// A generated chunk.
+pub struct Chunk {
+    /// Clean latents, (cells, latent_channels).
+    pub latents: Vec<f32>,
+    /// What the model changes of the guide, in pixels of -1..1, already confined; (cells, patch_len).
+    pub correction: Vec<f32>,
+}
+
+/// Where a session stood: what branching starts from.
+pub struct Snapshot {
+    chunk: u64,
+    window: Option<KvWindow>,
+}
+
+impl<'a> Session<'a> {
+    /// A new video.
+    pub fn new(checkpoint: &'a Checkpoint, device: &Device, seed: u64) -> Self {
+        Self { checkpoint, device: device.clone(), seed, chunk: 0, window: None, pass_seconds: Vec::new() }
+    }
+
+    /// Chunks made so far.
+    pub fn chunks(&self) -> u64 {
+        self.chunk
+    }
+
+    /// A deep copy of the state.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let window = self.window.as_ref().map(KvWindow::snapshot).transpose()?;
+        Ok(Snapshot { chunk: self.chunk, window })
+    }
+
+    /// Goes back (or sideways) to a snapshot of a session of the same checkpoint; the snapshot can be used again.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.chunk = snapshot.chunk;
+        self.window = snapshot.window.as_ref().map(KvWindow::snapshot).transpose()?;
+        Ok(())
+    }
+
+    /// Anchors the video to what it shows now: for a change of scene.
+    pub fn refresh_sink(&mut self) -> Result<()> {
+        Ok(self.window.as_mut().map_or(Ok(()), KvWindow::refresh_sink)?)
+    }
+
+    /// Makes the next chunk.
+    pub fn next_chunk(&mut self, condition: &Condition) -> Result<Chunk> {
+        let Checkpoint { codec, dit, .. } = self.checkpoint;
+        let config = &dit.config;
+        if self.window.is_none() {
+            let window = KvWindow::new(config, condition.rows / 2, condition.columns / 2, dit.kernels(), &self.device)?;
+            self.window = Some(window);
+        }
+        let channels = config.latent_channels;
+        let static_input = tensor(condition, &condition.channels, config.condition_channels(), &self.device)?;
+        self.pass_seconds.clear();
+        let mut clean = condition.guide_latent.clone();
+        let mut output = Vec::new();
+        for (step, level) in config.noise_levels.iter().enumerate() {
+            let noise = noise(self.seed, self.chunk, step, clean.len());
+            let z = noised(&clean, &condition.guide_latent, &noise, &condition.unknown, *level);
+            output = self.pass(dit, condition, &z, &static_input, *level)?;
+            clean.copy_from_slice(&condition.guide_latent);
+            for (cell, out) in output.chunks_exact(channels + 1).enumerate().filter(|(cell, _)| condition.unknown[*cell]) {
+                clean[cell * channels..][..channels].iter_mut().zip(out).for_each(|(z, correction)| *z += correction);
+            }
+        }
+        self.pass(dit, condition, &clean, &static_input, 0.0)?;
+        if let Some(window) = &mut self.window {
+            window.commit()?;
+        }
+        self.chunk += 1;
+
+        let delta: Vec<f32> = output.chunks_exact(channels + 1).flat_map(|out| out[..channels].iter().copied()).collect();
+        let mut correction = codec.decode(&delta, true);
+        for ((patch, out), uncovered) in correction
+            .chunks_exact_mut(codec.patch_len())
+            .zip(output.chunks_exact(channels + 1))
+            .zip(condition.uncovered.chunks_exact(codec.patch_len() / 3))
+        {
+            let gate = config.covered_correction * Dit::gate(out[channels]);
+            for (rgb, u) in patch.chunks_exact_mut(3).zip(uncovered) {
+                rgb.iter_mut().for_each(|v| *v *= u + (1.0 - u) * gate);
+            }
+        }
+        Ok(Chunk { latents: clean, correction })
+    }
+
+    fn pass(&mut self, dit: &Dit, condition: &Condition, z: &[f32], static_input: &Tensor, level: f32) -> Result<Vec<f32>> {
+        let start = std::time::Instant::now();
+        let z = tensor(condition, z, dit.config.latent_channels, &self.device)?;
+        let Some(window) = &mut self.window else { return Ok(Vec::new()) };
+        let out = dit.forward(&z, static_input, &[level], &mut Past::Window(window))?.flatten_all()?.to_vec1()?;
+        self.pass_seconds.push(start.elapsed().as_secs_f64());
+        Ok(out)
+    }
+}
+
+fn tensor(condition: &Condition, values: &[f32], channels: usize, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, (1, condition.latents, condition.rows, condition.columns, channels), device)?)
+}
+
+impl Chunk {
+    /// The chunk's frames: the guide's pixels plus the correction, `width` x `height`.
+    pub fn frames(&self, condition: &Condition, cell_px: usize, frames_per_latent: usize, width: usize, height: usize) -> Vec<Picture> {
+        let mut frames = vec![Picture::filled(width, height, [0.0; 3]); condition.latents * frames_per_latent];
+        let latent_len = condition.guide_patches.len() / condition.latents;
+        for latent in 0..condition.latents {
+            let range = latent * latent_len..(latent + 1) * latent_len;
+            let shown: Vec<f32> = condition.guide_patches[range.clone()].iter().zip(&self.correction[range]).map(|(g, c)| g + c).collect();
+            paste(&shown, cell_px, frames_per_latent, condition.columns * cell_px, |frame, y, x, rgb| {
+                if x < width && y < height {
+                    let picture = &mut frames[latent * frames_per_latent + frame];
+                    picture.data[y * width + x] = rgb.map(|v| ((v + 1.0) / 2.0).clamp(0.0, 1.0));
+                }
+            });
+        }
+        frames
+    }
+}

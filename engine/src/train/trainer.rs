@@ -1,0 +1,275 @@
+//! The training run: examples made on worker threads, steps on this one, state on disk, a held-out evaluation every few minutes.
+//!
+//! Invariant: what is on disk is always a whole state; a run that was stopped, by whatever, goes on from it at the very step. Memory is
+//! flat: a bounded queue of examples, and nothing kept per step. Guarded by `tests/tests/training.rs`.
+
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::media::atomic;
+use crate::model::checkpoint::{self, Card, Checkpoint};
+use crate::model::codec::{PatchCodec, cut};
+use crate::model::config::Config;
+use crate::model::dit::{Dit, Past};
+use crate::model::parameters::Parameters;
+use crate::model::rope;
+use crate::train::clip::{ClipSpec, make_clip};
+use crate::train::evaluate::{self, Report};
+use crate::train::example::Example;
+use crate::train::loss::PatchLoss;
+use crate::train::optimizer::{AdamW, Rates};
+use crate::train::pool::Pool;
+use candle_core::{Device, Tensor, safetensors};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+/// What to train, on what, for how long.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder of the run: `state/` to resume, `best/` and `last/` checkpoints, `log.csv`, contact sheets.
+    pub run: PathBuf,
+    /// Architecture of a new run; a resumed one keeps its own.
+    pub config: Config,
+    /// Minutes of training in all, over every resumption; the learning rate falls over the last third.
+    pub minutes: f64,
+    /// Stop after this many steps even if there is time.
+    pub most_steps: Option<u64>,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// Pixels of a batch, per frame: 131072 is eight clips of 128x128.
+    pub batch_px: usize,
+    /// Minutes between evaluations.
+    pub evaluate_every: f64,
+    /// Clips of an evaluation.
+    pub evaluation_clips: usize,
+    /// Threads that make examples.
+    pub workers: usize,
+    /// Decides everything random.
+    pub seed: u64,
+}
+
+/// Picture sizes in training and how often each comes.
+const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
+const WARM_UP_STEPS: f64 = 200.0;
+/// Share of the run over which the learning rate falls.
+const COOL_DOWN: f64 = 0.4;
+
+/// Trains until the time is up; returns the last evaluation.
+pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> {
+    std::fs::create_dir_all(&settings.run).map_err(|e| Error::file(&settings.run, e))?;
+    let mut run = Run::open(settings, &pool)?;
+    let bar = ProgressBar::new((settings.minutes * 60.0) as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {elapsed} < {eta}  {msg}").map_err(|e| Error::field("progress", e))?);
+    let stop = Arc::new(AtomicBool::new(false));
+    let examples = spawn_workers(settings, Arc::new(pool), &run, &stop)?;
+    let started = Instant::now();
+    let already = run.seconds;
+    let mut smooth_loss = None;
+    let mut examples_done = 0usize;
+    let mut last_evaluation = Instant::now();
+    let mut best = run.best_score()?;
+    loop {
+        let batch = examples.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
+        let progress = (run.seconds / (settings.minutes * 60.0)).min(1.0);
+        let loss = run.step(&batch, settings, progress)?;
+        examples_done += batch.len();
+        run.seconds = already + started.elapsed().as_secs_f64();
+        let smooth = smooth_loss.map_or(loss, |s: f32| s + 0.02 * (loss - s));
+        smooth_loss = Some(smooth);
+        bar.set_position(run.seconds as u64);
+        let rate = examples_done as f64 / started.elapsed().as_secs_f64();
+        bar.set_message(format!("step {} loss {smooth:.5} {rate:.2} examples/s", run.optimizer.steps()));
+        let over = run.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| run.optimizer.steps() >= most);
+        if over || last_evaluation.elapsed() > Duration::from_secs_f64(settings.evaluate_every * 60.0) {
+            run.save(settings)?;
+            let report = run.evaluate(settings, &held_out)?;
+            let line = format!(
+                "step {} minute {:.1} examples/s {rate:.2} loss {smooth:.5} uncovered {:+.2} dB (guide {:+.2}) covered {:+.2} dB sharpness {:.2} ({:.2})",
+                run.optimizer.steps(),
+                run.seconds / 60.0,
+                report.uncovered_gain_db,
+                report.guide_uncovered_gain_db,
+                report.covered_delta_db,
+                report.sharpness,
+                report.baseline_sharpness,
+            );
+            bar.println(&line);
+            eprintln!("{line}");
+            run.log(settings, &line)?;
+            if best.is_none_or(|b| report.uncovered_gain_db > b) {
+                best = Some(report.uncovered_gain_db);
+                run.export(&settings.run.join("best"), settings, &report)?;
+            }
+            last_evaluation = Instant::now();
+            if over {
+                stop.store(true, Ordering::Relaxed);
+                run.export(&settings.run.join("last"), settings, &report)?;
+                bar.finish();
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// A run in work.
+struct Run {
+    config: Config,
+    codec: PatchCodec,
+    decoder: Arc<Vec<f32>>,
+    dit: Dit,
+    optimizer: AdamW,
+    seconds: f64,
+}
+
+impl Run {
+    /// Takes up the run in the folder, or starts it.
+    fn open(settings: &Settings, pool: &Pool) -> Result<Self> {
+        let device = Device::Cpu;
+        let state = settings.run.join("state");
+        let (config, codec, dit, variables) = if state.join("model.ron").exists() {
+            let (checkpoint, variables) = Checkpoint::load_trainable(&state, &device, true)?;
+            (checkpoint.dit.config.clone(), checkpoint.codec, checkpoint.dit, variables)
+        } else {
+            let codec = fit_codec(&settings.config, pool, settings.seed)?;
+            let parameters = Parameters::seeded(settings.seed, &device);
+            let dit = Dit::new(&settings.config, Kernels::for_device(&device), &parameters)?;
+            (settings.config.clone(), codec, dit, parameters.finish()?)
+        };
+        let decoder = Arc::new(codec.decoder());
+        let mut run = Self { config, codec, decoder, dit, optimizer: AdamW::new(variables)?, seconds: 0.0 };
+        let optimizer = state.join("optimizer.safetensors");
+        if optimizer.exists() {
+            let tensors = safetensors::load(&optimizer, &device).map_err(|e| Error::file(&optimizer, e))?;
+            run.optimizer.restore(&tensors)?;
+            run.seconds = tensors.get("seconds").map(|t| t.to_vec1::<f64>()).transpose()?.map_or(0.0, |s| s[0]);
+        }
+        Ok(run)
+    }
+
+    /// One optimizer step; returns the loss.
+    fn step(&mut self, batch: &[Example], settings: &Settings, progress: f64) -> Result<f32> {
+        let loss = loss(&self.dit, &self.decoder, batch)?;
+        let value = loss.to_scalar::<f32>()?;
+        let warm_up = (self.optimizer.steps() as f64 / WARM_UP_STEPS).min(1.0);
+        let cool_down = ((1.0 - progress) / COOL_DOWN).clamp(0.02, 1.0);
+        let rates = Rates { learning_rate: settings.learning_rate * warm_up.max(0.01) * cool_down, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
+        self.optimizer.step(&loss.backward()?, rates)?;
+        Ok(value)
+    }
+
+    fn card(&self, settings: &Settings, report: Option<&Report>) -> Card {
+        let figures = report.map_or(String::new(), |r| format!(" Held-out: {r}"));
+        Card {
+            version: 1,
+            name: "Sketch".into(),
+            licence: "MIT OR Apache-2.0; see MODEL_CARD.md beside this file for the training pictures and their licences".into(),
+            origin: format!(
+                "Trained by `kinebrush train` for {:.0} minutes, {} steps, seed {}.{figures}",
+                self.seconds / 60.0,
+                self.optimizer.steps(),
+                settings.seed
+            ),
+            config: self.config.clone(),
+        }
+    }
+
+    fn save(&self, settings: &Settings) -> Result<()> {
+        let state = settings.run.join("state");
+        checkpoint::save(&state, &self.card(settings, None), &self.codec, &self.optimizer.averaged()?, false)?;
+        let mut tensors = self.optimizer.state()?;
+        tensors.insert("seconds".into(), Tensor::from_slice(&[self.seconds], 1, &Device::Cpu)?);
+        let mut list: Vec<_> = tensors.iter().collect();
+        list.sort_by_key(|(name, _)| name.as_str());
+        let path = state.join("optimizer.safetensors");
+        atomic::write(&path, &::safetensors::serialize(list, None).map_err(|e| Error::file(&path, e))?)
+    }
+
+    fn export(&self, path: &Path, settings: &Settings, report: &Report) -> Result<()> {
+        checkpoint::save(path, &self.card(settings, Some(report)), &self.codec, &self.optimizer.averaged()?, true)
+    }
+
+    /// Evaluates the averaged parameters as they will be shipped.
+    fn evaluate(&self, settings: &Settings, held_out: &Pool) -> Result<Report> {
+        let (checkpoint, _) = Checkpoint::load_trainable(&settings.run.join("state"), &Device::Cpu, false)?;
+        let sheet = settings.run.join(format!("sheet-{:06}.png", self.optimizer.steps()));
+        evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.evaluation_clips, (256, 256), Some(&sheet))
+    }
+
+    fn best_score(&self) -> Result<Option<f64>> {
+        Ok(None)
+    }
+
+    fn log(&self, settings: &Settings, line: &str) -> Result<()> {
+        use std::io::Write;
+        let path = settings.run.join("log.txt");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Error::file(&path, e))
+    }
+}
+
+/// The loss of a batch of examples of one size.
+pub fn loss(dit: &Dit, decoder: &Arc<Vec<f32>>, batch: &[Example]) -> Result<Tensor> {
+    let config = &dit.config;
+    let (latents, rows, columns) = batch[0].size;
+    let gather = |of: fn(&Example) -> &Vec<f32>| batch.iter().flat_map(|e| of(e).iter().copied()).collect::<Vec<f32>>();
+    let tensor = |values: Vec<f32>, channels: usize| Tensor::from_vec(values, (batch.len(), latents, rows, columns, channels), &Device::Cpu);
+    let noisy = tensor(gather(|e| &e.noisy), config.latent_channels)?;
+    let condition = tensor(gather(|e| &e.condition), config.condition_channels())?;
+    let levels = gather(|e| &e.levels);
+    let per_chunk = config.chunk_latents * rows * columns;
+    let cells = levels.iter().flat_map(|t| std::iter::repeat_n(if *t > 0.0 { 1.0 } else { 0.0 }, per_chunk)).collect();
+    let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu)?;
+    let out = dit.forward(&noisy, &condition, &levels, &mut Past::Whole { rotation: &rotation })?;
+    let loss = PatchLoss {
+        decoder: decoder.clone(),
+        target: Arc::new(gather(|e| &e.target)),
+        uncovered: Arc::new(gather(|e| &e.uncovered)),
+        cells: Arc::new(cells),
+    };
+    Ok(out.contiguous()?.apply_op1(loss)?)
+}
+
+/// Starts the threads that make batches; they end when `stop` is set or the receiver is gone.
+fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<AtomicBool>) -> Result<Receiver<Vec<Example>>> {
+    let (sender, receiver) = sync_channel(4);
+    let next = Arc::new(std::sync::atomic::AtomicU64::new(run.optimizer.steps()));
+    for worker in 0..settings.workers.max(1) {
+        let (sender, next, stop, pool) = (sender.clone(), next.clone(), stop.clone(), pool.clone());
+        let (config, codec, seed, batch_px) = (run.config.clone(), run.codec.clone(), settings.seed, settings.batch_px);
+        let body = move || {
+            while !stop.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let (width, height) = SIZES[index as usize % SIZES.len()];
+                let count = (batch_px / (width * height)).max(1) as u64;
+                let example = |i| Example::new(&pool, &config, &codec, width, height, example_seed(seed, index, i));
+                if sender.send((0..count).map(example).collect()).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name(format!("examples-{worker}")).spawn(body).map_err(|e| Error::field("workers", e))?;
+    }
+    Ok(receiver)
+}
+
+fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
+    crate::model::parameters::fnv1a(&[seed.to_le_bytes(), batch.to_le_bytes(), index.to_le_bytes()].concat())
+}
+
+/// Fits the codec to frames of the training clips.
+pub fn fit_codec(config: &Config, pool: &Pool, seed: u64) -> Result<PatchCodec> {
+    const CLIPS: u64 = 96;
+    let times: Vec<f32> = (0..config.frames_per_latent * 2).map(|t| t as f32 * 3.0 / config.frames_per_latent as f32).map(f32::floor).collect();
+    let mut patches = Vec::new();
+    for i in 0..CLIPS {
+        let side = 16 * config.token_px().div_ceil(2);
+        let clip = make_clip(pool, &ClipSpec { width: side, height: side, frame_times: times.clone(), seed: example_seed(seed, u64::MAX, i) });
+        for frames in clip.frames.chunks_exact(config.frames_per_latent) {
+            patches.extend(cut(&frames.iter().collect::<Vec<_>>(), config.cell_px));
+        }
+    }
+    PatchCodec::fit(config.cell_px, config.frames_per_latent, config.latent_channels, &patches)
+}
