@@ -8,5 +8,6 @@ pub mod guide;
 pub mod media;
 pub mod motion;
 pub mod picture;
+pub mod train;
 
 pub use error::{Error, Result};
