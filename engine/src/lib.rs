@@ -9,5 +9,6 @@ pub mod kernels;
 pub mod media;
 pub mod motion;
 pub mod picture;
+pub mod train;
 
 pub use error::{Error, Result};

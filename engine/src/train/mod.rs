@@ -1,0 +1,13 @@
+//! Training: clips made on the fly from photographs and cut-outs, with exact motion.
+//!
+//! Invariant: a clip is a pure function of the pool's files, its epoch and the clip's seed. Guarded by the tests of `clip`.
+
+pub mod clip;
+pub mod motion_path;
+pub mod pool;
+mod pyramid;
+mod raster;
+mod region;
+mod scene;
+mod shape;
+mod split;
