@@ -1,1 +1,32 @@
-fn main() {}
+//! The command line: a thin shell over the engine.
+//!
+//! Invariant: an error is one line on stderr and a non-zero exit code. Guarded by `tests/tests/cli.rs`.
+
+mod allocator;
+mod arguments;
+mod train;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    allocator::keep_large_blocks();
+    let arguments = Arguments::parse();
+    if let Some(threads) = arguments.threads
+        && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_err()
+    {
+        eprintln!("kinebrush: --threads {threads} cannot be used; try a smaller number");
+        return ExitCode::FAILURE;
+    }
+    let result = match arguments.command {
+        Command::Train(options) => train::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kinebrush: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

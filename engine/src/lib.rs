@@ -3,12 +3,15 @@
 //!
 //! Data flows one way: `motion` -> `guide` -> `condition` -> `stream` (over `model` and `kernels`) -> `media`.
 
+pub mod condition;
 pub mod error;
 pub mod guide;
 pub mod kernels;
 pub mod media;
+pub mod model;
 pub mod motion;
 pub mod picture;
+pub mod stream;
 pub mod train;
 
 pub use error::{Error, Result};

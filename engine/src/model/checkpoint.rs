@@ -121,8 +121,8 @@ pub fn save(path: &Path, card: &Card, codec: &PatchCodec, parameters: &BTreeMap<
     list.sort_by_key(|(name, _)| name.as_str());
     let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(&weights, e))?;
     let text = ron::ser::to_string_pretty(card, ron::ser::PrettyConfig::default()).map_err(|e| Error::file(path, e))?;
-    atomic::write(&weights, &bytes)?;
-    atomic::write(&path.join("model.ron"), text.as_bytes())
+    atomic::write_atomic(&weights, |w| w.write_all(&bytes))?;
+    atomic::write_atomic(&path.join("model.ron"), |w| w.write_all(text.as_bytes()))
 }
 
 fn parse_card(path: &Path, text: &str) -> Result<Card> {

@@ -3,7 +3,11 @@
 //! Invariant: a clip is a pure function of the pool's files, its epoch and the clip's seed. Guarded by the tests of `clip`.
 
 pub mod clip;
+pub mod evaluate;
+pub mod example;
+pub mod loss;
 pub mod motion_path;
+pub mod optimizer;
 pub mod pool;
 mod pyramid;
 mod raster;
@@ -11,3 +15,5 @@ mod region;
 mod scene;
 mod shape;
 mod split;
+mod tracking;
+pub mod trainer;

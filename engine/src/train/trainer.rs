@@ -184,7 +184,8 @@ impl Run {
         let mut list: Vec<_> = tensors.iter().collect();
         list.sort_by_key(|(name, _)| name.as_str());
         let path = state.join("optimizer.safetensors");
-        atomic::write(&path, &::safetensors::serialize(list, None).map_err(|e| Error::file(&path, e))?)
+        let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(&path, e))?;
+        atomic::write_atomic(&path, |w| w.write_all(&bytes))
     }
 
     fn export(&self, path: &Path, settings: &Settings, report: &Report) -> Result<()> {
