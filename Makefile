@@ -1,0 +1,33 @@
+# `make run` and `make test` are all one needs to know; both install what is missing first.
+# rustup's default place, for shells that were open before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: run test lint fmt train-data cuda-check
+
+# Renders the demo scene to out/demo.mp4 and, where there is a display, shows it.
+run:
+	@packaging/setup.sh build
+	@mkdir -p out
+	cargo run --release --locked -p kinebrush -- render presets/coffee.ron -o out/demo.mp4
+	@packaging/show.sh out/demo.mp4
+
+# Format check and all tests, in the profile that `make run` builds.
+test:
+	@packaging/setup.sh test
+	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; else echo "rustfmt is not installed: format not checked"; fi
+	cargo test --release --locked --workspace
+
+# Not part of `test`: clippy compiles every dependency once more.
+lint:
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+fmt:
+	cargo fmt --all
+
+# Photographs and cut-outs for `kinebrush train`: make train-data [DIR=folder]
+train-data:
+	@packaging/train-data.sh $(DIR)
+
+# Type-checks the `cuda` feature on a machine without CUDA.
+cuda-check:
+	@packaging/cuda-check/check.sh

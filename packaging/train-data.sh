@@ -1,0 +1,75 @@
+#!/bin/sh
+# Fetches free photographs and cut-outs for training from Debian's archive: packaging/train-data.sh [DIR]
+# Makes DIR/photos and DIR/cutouts (links into DIR/packages). What is there already is not fetched again. The licences are in
+# DIR/packages/*/usr/share/doc/*/copyright.
+set -eu
+
+dir=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/kinebrush/train-data}
+sources='gnome-backgrounds mate-backgrounds plasma-workspace-wallpapers ukui-wallpapers
+    lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 tuxpaint-stamps-default'
+
+say() { printf 'train-data: %s\n' "$*" >&2; }
+
+for tool in apt-get dpkg; do
+    command -v "$tool" >/dev/null 2>&1 && continue
+    say "$tool is missing: this needs Debian or Ubuntu. Elsewhere, give \`kinebrush train\` folders of your own."
+    exit 1
+done
+
+mkdir -p "$dir/packages" "$dir/photos" "$dir/cutouts"
+cd "$dir"
+failed=''
+for package in $sources; do
+    [ ! -d "packages/$package" ] || continue
+    say "fetching $package"
+    rm -rf part
+    mkdir part
+    # A folder gets its name only when the package in it is whole.
+    if (cd part && apt-get -qq -o APT::Sandbox::User=root download "$package" && dpkg -x ./*.deb files); then
+        mv part/files "packages/$package"
+    else
+        failed="$failed $package"
+    fi
+    rm -rf part
+done
+
+# Links of an earlier run; files of yours are left alone.
+find photos cutouts -maxdepth 1 -type l -exec rm {} +
+
+# Photographs: one file a motif, the largest. Several sizes, crops or colours of one picture would end up on both sides
+# of the split into training and held-out.
+find packages -type f -size +59999c \( -name '*.jpg' -o -name '*.jpeg' -o -name '*.png' -o -name '*.webp' \) \
+    ! -path '*/tuxpaint/*' ! -path '*/html/*' ! -name 'screenshot*' -printf '%s\t%p\n' | sort -t "$(printf '\t')" -k1,1nr -k2 |
+    awk -F '\t' '{
+        motif = $2
+        if (!sub("/contents/images.*", "", motif)) {
+            sub("\\.[a-z]*$", "", motif)
+            sub("_[0-9]+x[0-9]+$", "", motif)
+            if (motif ~ "/gnome/") sub("-[dl]$", "", motif)
+            if (motif ~ "/mate/") sub("-(Dark|Light|Cold|Warm|Radioactive)", "", motif)
+        }
+        if (seen[motif]++) next
+        name = motif
+        sub("^packages/", "", name)
+        sub("/usr/share/(backgrounds|wallpapers)/", "--", name)
+        gsub("/", "-", name)
+        match($2, "\\.[a-z]*$")
+        print $2 "\t" name substr($2, RSTART)
+    }' |
+    while IFS="$(printf '\t')" read -r file name; do ln -s "../$file" "photos/$name"; done
+
+# Cut-outs: the stamps, without their mirror images.
+stamps=packages/tuxpaint-stamps-default/usr/share/tuxpaint/stamps
+if [ -d "$stamps" ]; then
+    find "$stamps" -type f -name '*.png' ! -name '*_mirror*' ! -name '*_flip*' | sort | while read -r file; do
+        name=$(printf '%s' "${file#"$stamps"/}" | tr '/' '-')
+        ln -s "../$file" "cutouts/$name"
+    done
+fi
+
+count() { find "$1" -maxdepth 1 -type l | wc -l | tr -d ' '; }
+say "$(count photos) photographs in $dir/photos, $(count cutouts) cut-outs in $dir/cutouts"
+if [ -n "$failed" ]; then
+    say "could not fetch$failed; try \`apt-get update\` and run this again"
+    exit 1
+fi
