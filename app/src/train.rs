@@ -2,12 +2,14 @@
 
 use crate::arguments::{PictureFolders, TrainOptions};
 use kinebrush_engine::model::config::Config;
-use kinebrush_engine::train::pool::{Pool, Split};
+use kinebrush_engine::train::pool::Pool;
 use kinebrush_engine::train::trainer::{Settings, train};
 
-/// Opens one side of the split and says what was found.
-pub fn open_pool(folders: &PictureFolders, split: Split) -> anyhow::Result<Pool> {
-    Ok(Pool::open(&folders.photos, &folders.cutouts, split, folders.memory_mib << 20)?)
+/// Opens the pictures for training and those held out, and says what was found.
+pub fn open_pools(folders: &PictureFolders) -> anyhow::Result<(Pool, Pool)> {
+    let (training, held_out) = Pool::open_both(&folders.photos, &folders.cutouts, folders.memory_mib << 20)?;
+    eprintln!("training pictures: {}\nheld out: {}", training.census(), held_out.census());
+    Ok((training, held_out))
 }
 
 pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
@@ -23,9 +25,7 @@ pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
         workers: options.workers,
         seed: options.seed,
     };
-    let pool = open_pool(&options.folders, Split::Train)?;
-    let held_out = open_pool(&options.folders, Split::HeldOut)?;
-    eprintln!("training pictures: {:?}\nheld out: {:?}", pool.census(), held_out.census());
+    let (pool, held_out) = open_pools(&options.folders)?;
     let report = train(&settings, pool, held_out)?;
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())

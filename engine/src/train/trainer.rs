@@ -53,6 +53,8 @@ pub struct Settings {
 
 /// Picture sizes in training and how often each comes.
 const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
+/// Steps after which the pool's working set moves on, where not all photographs fit into memory.
+const STEPS_PER_EPOCH: u64 = 50;
 const WARM_UP_STEPS: f64 = 200.0;
 /// Share of the run over which the learning rate falls.
 const COOL_DOWN: f64 = 0.4;
@@ -64,7 +66,8 @@ pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> 
     let bar = ProgressBar::new((settings.minutes * 60.0) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {elapsed} < {eta}  {msg}").map_err(|e| Error::field("progress", e))?);
     let stop = Arc::new(AtomicBool::new(false));
-    let examples = spawn_workers(settings, Arc::new(pool), &run, &stop)?;
+    let pool = Arc::new(pool);
+    let examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
     let started = Instant::now();
     let already = run.seconds;
     let mut smooth_loss = None;
@@ -72,6 +75,7 @@ pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> 
     let mut last_evaluation = Instant::now();
     let mut best = run.best_score()?;
     loop {
+        pool.rotate_to(run.optimizer.steps() / STEPS_PER_EPOCH)?;
         let batch = examples.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
         let progress = (run.seconds / (settings.minutes * 60.0)).min(1.0);
         let loss = run.step(&batch, settings, progress)?;
