@@ -1,1 +1,21 @@
-//! The picture warped by the motion, its holes filled.
+//! The picture warped by the motion, its holes filled: preview, condition and source of detail in one.
+//!
+//! `layers` cuts the picture once along the regions (soft mattes, clean plate behind them), `warp` draws the layers of one frame,
+//! `detail` puts the source picture's sharpness back onto a generated frame, `baseline` is the plain warp it is measured against.
+//!
+//! Invariant: where nothing moved, the guide is the source picture bit for bit. Guarded by the tests of `warp`.
+
+pub mod baseline;
+pub mod detail;
+pub mod distance;
+pub mod exemplar;
+mod inverse;
+pub mod layers;
+pub mod matte;
+mod patch_match;
+pub mod pull_push;
+pub mod texture;
+pub mod warp;
+
+pub use layers::{CutOptions, Fill, Layer, Layers};
+pub use warp::GuideFrame;

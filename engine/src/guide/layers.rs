@@ -1,0 +1,306 @@
+//! The picture cut into layers along the regions, over a clean plate that shows what is behind them.
+//!
+//! Behind each layer the hole is grown beyond the matte *before* it is filled, so that no rim of the object stays in the plate, and
+//! filled once, at the source's resolution, so that uncovered places are sharp and do not flicker. The plate goes on beyond the
+//! picture for camera moves. Invariant: outside the grown holes the plate is the source, bit for bit. Guarded by the tests below.
+
+use glam::Vec2;
+
+use super::distance::distance_px;
+use super::exemplar::exemplar_fill;
+use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
+use super::pull_push::pull_push;
+use super::texture::Texture;
+use crate::picture::{Grid, Mask, Picture};
+
+/// How the plate's holes are filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Smooth and at once.
+    PullPush,
+    /// With the texture of the surroundings.
+    Exemplar,
+}
+
+/// How a picture is cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CutOptions {
+    /// How far, in px, a region's border may be from the object's; decides the matte's band and how far the hole is grown.
+    pub matte_radius_px: f32,
+    /// How many px the plate goes on beyond the picture, on each side.
+    pub plate_margin_px: usize,
+    /// How the plate's holes are filled.
+    pub fill: Fill,
+    /// Seed of the exemplar fill.
+    pub seed: u64,
+}
+
+impl Default for CutOptions {
+    fn default() -> Self {
+        Self { matte_radius_px: 4.0, plate_margin_px: 64, fill: Fill::Exemplar, seed: 0 }
+    }
+}
+
+/// A rectangle of source pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Leftmost column.
+    pub left: usize,
+    /// Topmost row.
+    pub top: usize,
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// One object, cropped to `bounds`.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Where the crop lies in the source; empty for an empty region.
+    pub bounds: Bounds,
+    /// The region as it was drawn.
+    pub region: Mask,
+    /// How much of each pixel is the object, 0..1; 0 where another object hides it.
+    pub matte: Mask,
+    /// The object's own colour, freed from what is behind it and continued beyond the matte.
+    pub colour: Picture,
+    /// 1 where the object is seen in the source, 0 where another hides it; None if none does.
+    pub(super) visible: Option<Mask>,
+    /// Premultiplied colour and alpha, with a transparent rim.
+    pub(super) texture: Option<Texture>,
+}
+
+/// A picture cut into a plate and objects.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// Columns of the source.
+    pub width: usize,
+    /// Rows of the source.
+    pub height: usize,
+    /// How far the plates go on beyond the source on each side, px.
+    pub plate_margin_px: usize,
+    /// What is behind all objects, filled as the options say; with margin.
+    pub plate: Picture,
+    /// The same, filled smoothly; with margin.
+    pub plate_smooth: Picture,
+    /// 1 where the plate was seen in the source, 0 where it was filled in or lies outside; with margin.
+    pub plate_seen: Mask,
+    /// The objects, back to front.
+    pub objects: Vec<Layer>,
+    /// Bit k: within reach of object k's hole, where the source shows what plate and object only show together.
+    pub(super) reach: Grid<u32>,
+    pub(super) source_texture: Texture,
+    pub(super) plate_texture: Texture,
+    pub(super) smooth_texture: Texture,
+}
+
+/// The bit of object `k` in [`Layers::reach`]; from the 32nd on they share one.
+pub(super) fn reach_bit(k: usize) -> u32 {
+    1 << k.min(31)
+}
+
+impl Layers {
+    /// Cuts `source` along `regions` (back to front; one of another size is scaled to the source's).
+    pub fn cut(source: &Picture, regions: &[Mask], options: &CutOptions) -> Self {
+        let (width, height) = (source.width, source.height);
+        let radius = options.matte_radius_px.max(1.0);
+        let regions: Vec<Mask> = regions.iter().map(|r| r.resized(width, height)).collect();
+        let mattes: Vec<Mask> = regions.iter().map(|r| matte(source, r, radius)).collect();
+
+        let mut hidden = Mask::filled(width, height, 0.0);
+        let mut known = Mask::filled(width, height, 1.0);
+        let mut reach = Grid { width, height, data: vec![0u32; width * height] };
+        let mut objects = Vec::new();
+        for k in (0..regions.len()).rev() {
+            let alpha = under(&mattes[k], &hidden, radius);
+            let grow = distance_px(width, height, |x, y| alpha.at(x, y) > 0.02 || regions[k].at(x, y) > 0.5);
+            for (i, &d) in grow.data.iter().enumerate() {
+                if d <= radius {
+                    known.data[i] = 0.0;
+                }
+                // Resampling looks two px around itself.
+                if d <= radius + 2.0 {
+                    reach.data[i] |= reach_bit(k);
+                }
+            }
+            objects.push(Layer::new(source, &regions[k], &alpha, &hidden));
+            hidden.data.iter_mut().zip(&mattes[k].data).for_each(|(h, a)| *h = h.max(*a));
+        }
+        objects.reverse();
+
+        let margin = options.plate_margin_px;
+        let (wide, high) = (width + 2 * margin, height + 2 * margin);
+        let inside = |x: usize, y: usize| (margin..width + margin).contains(&x) && (margin..height + margin).contains(&y);
+        let plate_seen = Mask::from_fn(wide, high, |x, y| if inside(x, y) { known.at(x - margin, y - margin) } else { 0.0 });
+        let smooth_inside = pull_push(source, &known);
+        let within = |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize - margin as isize, y as isize - margin as isize));
+        let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
+        let plate_smooth = if margin == 0 { smooth_inside } else { pull_push(&within(&smooth_inside), &frame) };
+        let plate = match options.fill {
+            Fill::PullPush => plate_smooth.clone(),
+            Fill::Exemplar => extended(&exemplar_fill(source, &known, options.seed), &plate_smooth, margin),
+        };
+
+        let corner = -Vec2::splat(margin as f32);
+        let with_seen = |p: &Picture, seen: &Mask| Grid {
+            width: p.width,
+            height: p.height,
+            data: p.data.iter().zip(&seen.data).map(|(&[r, g, b], &s)| [r, g, b, s]).collect(),
+        };
+        Self {
+            source_texture: Texture::new(with_seen(source, &Mask::filled(width, height, 1.0)), Vec2::ZERO),
+            plate_texture: Texture::new(with_seen(&plate, &plate_seen), corner),
+            smooth_texture: Texture::new(with_seen(&plate_smooth, &plate_seen), corner),
+            width,
+            height,
+            plate_margin_px: margin,
+            plate,
+            plate_smooth,
+            plate_seen,
+            objects,
+            reach,
+        }
+    }
+}
+
+/// The matte of one region on its own.
+fn matte(source: &Picture, region: &Mask, radius: f32) -> Mask {
+    if is_soft(region, radius) {
+        // A soft brush bends its layer: the motion itself fades out towards the border, so the layer is whole up to there.
+        return Mask::from_fn(region.width, region.height, |x, y| smoothstep(0.0, 0.02, region.at(x, y)));
+    }
+    soft_matte(source, region, radius)
+}
+
+/// `matte` less what `hidden` hides, but continued `radius` px under the upper objects' soft edges, so that no gap shows there.
+fn under(matte: &Mask, hidden: &Mask, radius: f32) -> Mask {
+    let touched = hidden.data.iter().zip(&matte.data).any(|(&h, &a)| h > 0.0 && a > 0.0);
+    if !touched {
+        return matte.clone();
+    }
+    let depth = signed_depth(hidden);
+    let own = Grid { width: matte.width, height: matte.height, data: matte.data.iter().map(|&a| [a]).collect() };
+    let seen = Mask::from_fn(matte.width, matte.height, |x, y| f32::from(hidden.at(x, y) <= 0.0));
+    let continued = pull_push(&own, &seen);
+    Mask::from_fn(matte.width, matte.height, |x, y| {
+        if hidden.at(x, y) <= 0.0 {
+            return matte.at(x, y);
+        }
+        continued.at(x, y)[0] * (1.0 - smoothstep(radius * 0.5, radius * 1.5, depth.at(x, y)))
+    })
+}
+
+/// `filled` continued by `margin` px on each side: mirrored near the border, fading into the smooth continuation, because a mirror
+/// image is right in texture but wrong in things.
+fn extended(filled: &Picture, smooth: &Picture, margin: usize) -> Picture {
+    if margin == 0 {
+        return filled.clone();
+    }
+    let mirror = |i: usize, size: usize| {
+        let period = 2 * size as isize;
+        let i = (i as isize - margin as isize).rem_euclid(period);
+        (if i < size as isize { i } else { period - 1 - i }) as usize
+    };
+    let beyond = |i: usize, size: usize| (margin as f32 - i as f32).max(i as f32 + 1.0 - (size + margin) as f32).max(0.0);
+    Picture::from_fn(smooth.width, smooth.height, |x, y| {
+        let mirrored = filled.at(mirror(x, filled.width), mirror(y, filled.height));
+        let far = beyond(x, filled.width).hypot(beyond(y, filled.height));
+        let fade = 0.8 * smoothstep(0.25, 1.0, far / margin as f32);
+        let soft = smooth.at(x, y);
+        std::array::from_fn(|c| mirrored[c] + fade * (soft[c] - mirrored[c]))
+    })
+}
+
+impl Layer {
+    fn new(source: &Picture, region: &Mask, alpha: &Mask, hidden: &Mask) -> Self {
+        /// Room around the matte, so that the colour is known where a resampled edge reads it.
+        const ROOM: usize = 8;
+        let used: Vec<usize> = (0..alpha.data.len()).filter(|&i| alpha.data[i] > 0.0 || region.data[i] > 0.5).collect();
+        let columns = || used.iter().map(|i| i % alpha.width);
+        let rows = || used.iter().map(|i| i / alpha.width);
+        let span = |low: Option<usize>, high: Option<usize>, size: usize| match (low, high) {
+            (Some(low), Some(high)) => (low.saturating_sub(ROOM), (high + 1 + ROOM).min(size)),
+            _ => (0, 0),
+        };
+        let (left, right) = span(columns().min(), columns().max(), alpha.width);
+        let (top, bottom) = span(rows().min(), rows().max(), alpha.height);
+        let bounds = Bounds { left, top, width: right - left, height: bottom - top };
+        let crop = |m: &Mask| Mask::from_fn(bounds.width, bounds.height, |x, y| m.at(x + left, y + top));
+        let (matte, hidden) = (crop(alpha), crop(hidden));
+        let part = Picture::from_fn(bounds.width, bounds.height, |x, y| source.at(x + left, y + top));
+        let overlapped = hidden.data.iter().any(|&h| h > 0.0).then_some(&hidden);
+        let colour = foreground_colour(&part, &matte, overlapped);
+        let texture = (bounds.width > 0).then(|| {
+            const RIM: usize = 2;
+            let base = Grid::from_fn(bounds.width + 2 * RIM, bounds.height + 2 * RIM, |x, y| {
+                let (u, v) = (x.wrapping_sub(RIM), y.wrapping_sub(RIM));
+                if u >= bounds.width || v >= bounds.height {
+                    return [0.0; 4];
+                }
+                let (a, [r, g, b]) = (matte.at(u, v), colour.at(u, v));
+                [r * a, g * a, b * a, a]
+            });
+            Texture::new(base, Vec2::new(left as f32, top as f32) - RIM as f32)
+        });
+        let visible = overlapped.map(|h| Mask::from_fn(h.width, h.height, |x, y| 1.0 - h.at(x, y)));
+        Self { bounds, region: crop(region), visible, matte, colour, texture }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plate_is_the_source_outside_the_grown_hole_and_free_of_the_object_inside() {
+        let inside = |x: usize, y: usize| (30..50).contains(&x) && (20..44).contains(&y);
+        let source = Picture::from_fn(96, 64, |x, y| if inside(x, y) { [1.0, 0.0, 0.0] } else { [0.1, x as f32 / 96.0, 0.6] });
+        let region = Mask::from_fn(96, 64, |x, y| f32::from(inside(x, y)));
+        for fill in [Fill::PullPush, Fill::Exemplar] {
+            let options = CutOptions { plate_margin_px: 10, fill, ..CutOptions::default() };
+            let layers = Layers::cut(&source, std::slice::from_ref(&region), &options);
+            assert_eq!((layers.plate.width, layers.plate.height), (116, 84));
+            for y in 0..64 {
+                for x in 0..96 {
+                    let (plate, seen) = (layers.plate.at(x + 10, y + 10), layers.plate_seen.at(x + 10, y + 10));
+                    assert!(plate[0] < 0.15, "{plate:?} at {x} {y}");
+                    if seen > 0.0 {
+                        assert_eq!(plate, source.at(x, y));
+                    }
+                    // The hole is the region grown by the matte's radius.
+                    let away = inside(x.min(49).max(30), y.min(43).max(20)) && (x + 4 < 30 || x > 49 + 4 || y + 4 < 20 || y > 43 + 4);
+                    assert!(seen == f32::from(away) || !away && !inside(x, y), "{x} {y} {seen}");
+                }
+            }
+            assert_eq!(layers.plate_seen.at(3, 40), 0.0);
+        }
+    }
+
+    #[test]
+    fn what_an_upper_object_hides_is_not_the_lower_ones() {
+        let source = Picture::from_fn(80, 60, |x, y| match (x, y) {
+            (30..60, 20..40) => [0.9, 0.8, 0.1],
+            (10..45, 10..50) => [0.1, 0.2, 0.9],
+            _ => [0.5, 0.5, 0.5],
+        });
+        let lower = Mask::from_fn(80, 60, |x, y| f32::from((10..45).contains(&x) && (10..50).contains(&y)));
+        let upper = Mask::from_fn(80, 60, |x, y| f32::from((30..60).contains(&x) && (20..40).contains(&y)));
+        let options = CutOptions { plate_margin_px: 0, ..CutOptions::default() };
+        let layers = Layers::cut(&source, &[lower, upper], &options);
+        let layer = &layers.objects[0];
+        let at = |x: usize, y: usize| (x - layer.bounds.left, y - layer.bounds.top);
+        let ((x, y), (u, v)) = (at(42, 30), at(20, 30));
+        assert!(layer.matte.at(x, y) < 0.01 && layer.matte.at(u, v) == 1.0);
+        let [r, _, b] = layer.colour.at(x, y);
+        assert!(r < 0.15 && b > 0.85, "the lower colour goes on under the upper object");
+    }
+
+    #[test]
+    fn an_empty_region_is_an_empty_layer() {
+        let source = Picture::filled(20, 20, [0.3; 3]);
+        let layers = Layers::cut(&source, &[Mask::filled(20, 20, 0.0)], &CutOptions { plate_margin_px: 0, ..CutOptions::default() });
+        assert_eq!(layers.objects[0].bounds.width, 0);
+        assert_eq!(layers.plate, source);
+    }
+}

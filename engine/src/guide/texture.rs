@@ -1,0 +1,156 @@
+//! A picture to be drawn under a map: its pyramid of halved copies, and samples that average what falls into one output pixel.
+//!
+//! Invariant: a sample at a pixel's centre, one source px per output px, is that pixel bit for bit. Guarded by the tests below.
+
+use glam::{Affine2, Vec2};
+use rayon::prelude::*;
+
+use crate::picture::Grid;
+
+/// Four numbers drawn together: premultiplied colour and alpha, or colour and whether it was seen.
+pub type Texel = [f32; 4];
+
+/// A grid of texels somewhere in picture space, with its halved copies.
+#[derive(Clone, Debug)]
+pub struct Texture {
+    origin: Vec2,
+    levels: Vec<Grid<Texel>>,
+}
+
+/// How one output pixel samples: which level, how many samples, and how far apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint {
+    level: usize,
+    taps: [usize; 2],
+    steps: [Vec2; 2],
+}
+
+impl Footprint {
+    /// Of output pixels that `map` takes to picture space.
+    pub fn of(map: &Affine2) -> Self {
+        let steps = [map.matrix2.x_axis, map.matrix2.y_axis];
+        let lengths = steps.map(|s| if s.is_finite() { s.length() } else { 1.0 });
+        // Up to four source px across are sampled directly; what shrinks more is sampled on a halved copy.
+        let level = (lengths[0].max(lengths[1]) * 0.5).max(1.0).log2().floor() as usize;
+        let taps = lengths.map(|l| ((l / (1usize << level.min(20)) as f32 - 0.25).ceil() as usize).clamp(1, 4));
+        Self { level, taps, steps }
+    }
+}
+
+impl Texture {
+    /// A texture whose top-left corner lies at `origin`, px of picture space.
+    pub fn new(base: Grid<Texel>, origin: Vec2) -> Self {
+        let mut levels = vec![base];
+        while let Some(last) = levels.last().filter(|l| l.width.min(l.height) >= 8) {
+            let half = halved(last);
+            levels.push(half);
+        }
+        Self { origin, levels }
+    }
+
+    /// The mean of what one output pixel at picture position `point` shows; clamped to 0..1, and to the border outside.
+    #[inline(always)]
+    pub fn sample(&self, point: Vec2, footprint: &Footprint) -> Texel {
+        let level = footprint.level.min(self.levels.len() - 1);
+        let grid = &self.levels[level];
+        let scale = 1.0 / (1usize << level) as f32;
+        let place = (point - self.origin) * scale;
+        let [columns, rows] = footprint.taps;
+        if columns == 1 && rows == 1 {
+            return bicubic(grid, place);
+        }
+        let mut sum = [0.0; 4];
+        for j in 0..rows {
+            let down = footprint.steps[1] * (((j as f32 + 0.5) / rows as f32 - 0.5) * scale);
+            for i in 0..columns {
+                let across = footprint.steps[0] * (((i as f32 + 0.5) / columns as f32 - 0.5) * scale);
+                let p = place + down + across;
+                let texel = grid.bilinear(p.x, p.y);
+                (0..4).for_each(|c| sum[c] += texel[c]);
+            }
+        }
+        sum.map(|s| s / (columns * rows) as f32)
+    }
+}
+
+fn halved(grid: &Grid<Texel>) -> Grid<Texel> {
+    let (width, height) = (grid.width.div_ceil(2), grid.height.div_ceil(2));
+    let mut data = vec![[0.0; 4]; width * height];
+    data.par_chunks_mut(width).enumerate().for_each(|(y, row)| {
+        let (top, bottom) = (2 * y, (2 * y + 1).min(grid.height - 1));
+        for (x, out) in row.iter_mut().enumerate() {
+            let (left, right) = (2 * x, (2 * x + 1).min(grid.width - 1));
+            let four = [grid.at(left, top), grid.at(right, top), grid.at(left, bottom), grid.at(right, bottom)];
+            *out = std::array::from_fn(|c| (four[0][c] + four[1][c] + four[2][c] + four[3][c]) * 0.25);
+        }
+    });
+    Grid { width, height, data }
+}
+
+/// Weights of the four samples around a place `t` after the second (Catmull-Rom).
+#[inline(always)]
+pub fn catmull_rom(t: f32) -> [f32; 4] {
+    let (t2, t3) = (t * t, t * t * t);
+    [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
+}
+
+#[inline(always)]
+fn bicubic(grid: &Grid<Texel>, place: Vec2) -> Texel {
+    let at = place - 0.5;
+    let floor = at.floor();
+    let (wx, wy) = (catmull_rom(at.x - floor.x), catmull_rom(at.y - floor.y));
+    let (x0, y0) = (floor.x as isize - 1, floor.y as isize - 1);
+    let mut sum = [0.0f32; 4];
+    let inside = x0 >= 0 && y0 >= 0 && x0 + 4 <= grid.width as isize && y0 + 4 <= grid.height as isize;
+    for (j, wy) in wy.iter().enumerate() {
+        let mut row = [0.0f32; 4];
+        if inside {
+            let start = (y0 as usize + j) * grid.width + x0 as usize;
+            let texels = &grid.data[start..start + 4];
+            for i in 0..4 {
+                (0..4).for_each(|c| row[c] += wx[i] * texels[i][c]);
+            }
+        } else {
+            for i in 0..4 {
+                let texel = grid.clamped(x0 + i as isize, y0 + j as isize);
+                (0..4).for_each(|c| row[c] += wx[i] * texel[c]);
+            }
+        }
+        (0..4).for_each(|c| sum[c] += wy * row[c]);
+    }
+    sum.map(|v| v.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(width: usize, height: usize) -> Texture {
+        let base = Grid { width, height, data: (0..width * height).map(|i| [0, 7, 11, 13].map(|k| (i * (k + 5) % 97) as f32 / 97.0)).collect() };
+        Texture::new(base, Vec2::new(-3.0, 2.0))
+    }
+
+    #[test]
+    fn pixel_centres_come_out_bit_for_bit() {
+        let texture = noise(19, 23);
+        let still = Footprint::of(&Affine2::IDENTITY);
+        for y in 0..23 {
+            for x in 0..19 {
+                let point = Vec2::new(x as f32 + 0.5 - 3.0, y as f32 + 0.5 + 2.0);
+                assert_eq!(texture.sample(point, &still), texture.levels[0].at(x, y));
+            }
+        }
+    }
+
+    #[test]
+    fn shrinking_averages_instead_of_skipping() {
+        let base = Grid { width: 64, height: 64, data: (0..4096).map(|i| [((i + i / 64) % 2) as f32; 4]).collect() };
+        let texture = Texture::new(base, Vec2::ZERO);
+        for factor in [2.0, 3.0, 4.0, 7.5, 16.0] {
+            let footprint = Footprint::of(&Affine2::from_scale(Vec2::splat(factor)));
+            for point in [Vec2::new(31.0, 33.0), Vec2::new(32.3, 30.9)] {
+                assert!((texture.sample(point, &footprint)[0] - 0.5).abs() < 0.13, "{factor} {point}");
+            }
+        }
+    }
+}
