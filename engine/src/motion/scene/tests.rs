@@ -1,0 +1,223 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use super::*;
+use crate::motion::stroke::{After, Easing, Key, Stroke};
+
+/// A project over a 200 x 100 picture, with its folder.
+fn project(strokes: Vec<Stroke>, pins: Vec<Region>) -> (tempfile::TempDir, Project) {
+    let folder = tempfile::tempdir().unwrap();
+    image::RgbImage::new(200, 100).save(folder.path().join("p.png")).unwrap();
+    let mut project = Project::new(folder.path(), "p.png", 20);
+    (project.strokes, project.pins) = (strokes, pins);
+    (folder, project)
+}
+
+fn scene(strokes: Vec<Stroke>, pins: Vec<Region>) -> Scene {
+    Scene::new(&project(strokes, pins).1, 200, 100).unwrap()
+}
+
+fn stroke(region: Region, path: &[(f32, f32, f32)]) -> Stroke {
+    Stroke {
+        name: String::new(),
+        region,
+        path: path.iter().map(|key| Key::from(*key)).collect(),
+        turn: vec![],
+        scale: vec![],
+        pivot: None,
+        easing: Easing::Hand,
+        after: After::Hold,
+    }
+}
+
+fn square(x: f32, y: f32, side: f32) -> Region {
+    Region::Lasso { points: vec![(x, y), (x + side, y), (x + side, y + side), (x, y + side)], softness: 0.0 }
+}
+
+fn disc(x: f32, y: f32, radius: f32, softness: f32) -> Region {
+    Region::Disc { center: (x, y), radius, softness }
+}
+
+/// Places, visibility and states at `frame` of a fresh field.
+fn at(scene: &Scene, frame: usize) -> (TrackField, TrackFrame, Vec<PointState>) {
+    let mut field = scene.track_field(50);
+    scene.advance(&mut field, frame);
+    let (tracks, states) = (field.frame(0).unwrap().clone(), field.states(0).unwrap().to_vec());
+    (field, tracks, states)
+}
+
+#[test]
+fn frame_zero_is_the_picture() {
+    let mut turned = stroke(square(120.0, 20.0, 30.0), &[(3.0, 5.0, 5.0), (9.0, 90.0, 40.0)]);
+    turned.turn = vec![(0.0, 0.0), (10.0, 70.0)];
+    turned.scale = vec![(2.0, 1.0), (10.0, 2.0)];
+    let strokes = vec![
+        stroke(Region::All, &[(0.0, 0.0, 0.0), (10.0, 30.0, 10.0)]),
+        stroke(disc(50.0, 50.0, 30.0, 0.7), &[(0.0, 50.0, 50.0), (10.0, 60.0, 55.0)]),
+        turned,
+    ];
+    let scene = scene(strokes, vec![disc(20.0, 20.0, 10.0, 0.5), square(160.0, 60.0, 20.0)]);
+    let (field, tracks, _) = at(&scene, 0);
+    for (place, source) in tracks.positions.iter().zip(&field.sources) {
+        assert!(place.distance(*source) < 1e-3, "{source} -> {place}");
+    }
+    assert!(tracks.visible.iter().all(|visible| *visible));
+}
+
+#[test]
+fn a_hard_object_moves_as_a_whole_and_hides_what_it_covers() {
+    let scene = scene(vec![stroke(square(20.0, 20.0, 40.0), &[(0.0, 0.0, 0.0), (10.0, 100.0, 20.0)])], vec![]);
+    assert!(
+        matches!(scene.object_motions(10)[..], [LayerMotion::Affine(map)] if (map.translation - Vec2::new(100.0, 20.0)).length() < 1e-2)
+    );
+    assert_eq!(scene.plate_motion(10), LayerMotion::STILL);
+    let (field, tracks, states) = at(&scene, 10);
+    let inside = |p: Vec2, x: f32, y: f32| p.x > x && p.x < x + 40.0 && p.y > y && p.y < y + 40.0;
+    for (i, source) in field.sources.iter().enumerate() {
+        let object = inside(*source, 20.0, 20.0);
+        assert_eq!((field.layers[i], states[i]), if object { (1, PointState::Driven) } else { (0, PointState::Free) });
+        let expected = if object { *source + Vec2::new(100.0, 20.0) } else { *source };
+        assert!(tracks.positions[i].distance(expected) < 1e-2);
+        assert_eq!(tracks.visible[i], object || !inside(*source, 120.0, 40.0), "{source}");
+    }
+}
+
+#[test]
+fn points_that_leave_the_frame_are_not_visible() {
+    let scene = scene(vec![stroke(square(20.0, 20.0, 40.0), &[(0.0, 0.0, 0.0), (10.0, -300.0, 0.0)])], vec![]);
+    let (field, tracks, _) = at(&scene, 10);
+    assert!(field.layers.iter().zip(&tracks.visible).all(|(layer, visible)| *visible == (*layer == 0)));
+}
+
+#[test]
+fn a_soft_object_bends_and_its_border_stays() {
+    let strokes = || vec![stroke(disc(100.0, 50.0, 40.0, 1.0), &[(0.0, 0.0, 0.0), (10.0, 12.0, 0.0)])];
+    let free = scene(strokes(), vec![]);
+    let map = &free.object_motions(10)[0];
+    assert!(free.is_soft(0) && matches!(map, LayerMotion::Mesh(_)));
+    let moved = |map: &LayerMotion, x: f32, y: f32| map.apply(Vec2::new(x, y)).x - x;
+    assert!((moved(map, 100.0, 50.0) - 12.0).abs() < 0.3, "{}", moved(map, 100.0, 50.0));
+    assert!((moved(map, 120.0, 50.0) - 6.0).abs() < 0.3, "half way out, half the motion: {}", moved(map, 120.0, 50.0));
+    for (x, y) in [(58.0, 50.0), (100.0, 8.0), (142.0, 50.0), (5.0, 5.0), (195.0, 95.0)] {
+        assert!(moved(map, x, y).abs() < 0.05, "({x}, {y}): {}", moved(map, x, y));
+    }
+    assert!(at(&free, 10).1.visible.iter().all(|visible| *visible), "nothing is hidden by a bend without folds");
+
+    let pinned = scene(strokes(), vec![square(100.0, 0.0, 100.0)]);
+    let map = &pinned.object_motions(10)[0];
+    assert_eq!((moved(map, 112.0, 50.0), moved(map, 130.0, 50.0)), (0.0, 0.0));
+    assert!((moved(map, 84.0, 50.0) - moved(&free.object_motions(10)[0], 84.0, 50.0)).abs() < 1e-3);
+    let (field, _, states) = at(&pinned, 10);
+    for (source, state) in field.sources.iter().zip(&states) {
+        let expected = match (source.x > 100.0, source.distance(Vec2::new(100.0, 50.0)) < 34.0) {
+            (true, _) => PointState::Pinned,
+            (false, true) => PointState::Driven,
+            (false, false) => continue,
+        };
+        assert_eq!(*state, expected, "{source}");
+    }
+}
+
+#[test]
+fn a_pin_on_a_moving_plate_stands_still() {
+    for (pin, soft) in [(square(20.0, 20.0, 40.0), false), (disc(40.0, 40.0, 30.0, 0.5), true)] {
+        let scene = scene(vec![stroke(Region::All, &[(0.0, 0.0, 0.0), (10.0, 8.0, 0.0)])], vec![pin]);
+        assert_eq!((scene.regions.len(), scene.is_soft(0)), (1, soft));
+        let middle = Vec2::new(41.0, 41.0);
+        assert!(scene.object_motions(10)[0].apply(middle).distance(middle) < 1e-3);
+        let (field, tracks, states) = at(&scene, 10);
+        for (i, source) in field.sources.iter().enumerate() {
+            match (source.distance(middle), field.layers[i]) {
+                (d, 1) if d < 8.0 => assert!(states[i] == PointState::Pinned && tracks.positions[i].distance(*source) < 0.05),
+                (_, 0) => assert!(states[i] == PointState::Driven && tracks.positions[i].distance(*source + Vec2::X * 8.0) < 1e-2),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn strokes_add_to_the_plate_in_picture_space() {
+    let mut zoom = stroke(Region::All, &[(0.0, 0.0, 0.0), (10.0, 10.0, 0.0)]);
+    zoom.scale = vec![(0.0, 1.0), (10.0, 2.0)];
+    let mut object = stroke(disc(50.0, 50.0, 20.0, 0.0), &[(0.0, 50.0, 50.0), (10.0, 50.0, 80.0)]);
+    object.turn = vec![(0.0, 0.0), (10.0, 90.0)];
+    let scene = scene(vec![zoom, object], vec![]);
+    // The disc's middle goes with the zoom about (100, 50), then both ways are added.
+    let place = scene.object_motions(10)[0].apply(Vec2::new(50.0, 50.0));
+    assert!(place.distance(Vec2::new(0.0 + 10.0, 50.0 + 30.0)) < 1e-2, "{place}");
+    let right = scene.object_motions(10)[0].apply(Vec2::new(51.0, 50.0)) - place;
+    assert!(right.distance(Vec2::new(0.0, 2.0)) < 1e-2, "turned on the plate, then zoomed: {right}");
+    assert_eq!((scene.layer_state(0, 5), scene.layer_state(1, 5)), (PointState::Driven, PointState::Driven));
+}
+
+#[test]
+fn strokes_with_one_region_share_a_layer() {
+    let region = square(20.0, 20.0, 20.0);
+    let mut turn = stroke(region.clone(), &[(5.0, 0.0, 0.0)]);
+    turn.turn = vec![(5.0, 0.0), (10.0, 180.0)];
+    let scene = scene(vec![stroke(region, &[(0.0, 0.0, 0.0), (10.0, 50.0, 0.0)]), turn], vec![]);
+    assert_eq!(scene.regions.len(), 1);
+    let place = scene.object_motions(10)[0].apply(Vec2::new(20.0, 20.0));
+    assert!(place.distance(Vec2::new(90.0, 40.0)) < 1e-2, "{place}");
+}
+
+#[test]
+fn released_objects_are_free_where_they_are() {
+    let mut released = stroke(square(20.0, 20.0, 20.0), &[(2.0, 0.0, 0.0), (6.0, 50.0, 0.0)]);
+    released.after = After::Release;
+    let scene = scene(vec![released], vec![Region::All]);
+    let states: Vec<_> = [1, 2, 6, 7].iter().map(|frame| scene.layer_state(1, *frame)).collect();
+    assert_eq!(states, [PointState::Free, PointState::Driven, PointState::Driven, PointState::Free]);
+    assert_eq!(scene.object_motions(15), scene.object_motions(6));
+    assert_eq!(scene.layer_state(0, 3), PointState::Pinned, "a pin over All keeps what no stroke moves");
+}
+
+#[test]
+fn pixels_belong_to_the_front_object_and_never_to_a_pinned_one() {
+    let still = [(0.0, 0.0, 0.0)];
+    let strokes = vec![stroke(square(0.0, 0.0, 60.0), &still), stroke(square(20.0, 20.0, 60.0), &still)];
+    let scene = scene(strokes, vec![square(20.0, 20.0, 20.0)]);
+    let values = |x: usize, y: usize| (scene.regions[0].at(x, y), scene.regions[1].at(x, y));
+    assert_eq!((values(10, 10), values(50, 50), values(30, 30)), ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)));
+    assert_eq!([(10.0, 10.0), (50.0, 50.0), (30.0, 30.0)].map(|p| scene.layer_at(p.into())), [1, 2, 0]);
+}
+
+#[test]
+fn a_scene_of_another_size_is_the_same_motion_stretched() {
+    let mut object = stroke(square(60.0, 20.0, 30.0), &[(0.0, 0.0, 0.0), (5.0, 20.0, 30.0), (10.0, 60.0, 0.0)]);
+    object.turn = vec![(0.0, 0.0), (10.0, 120.0)];
+    let soft = stroke(disc(140.0, 60.0, 30.0, 0.8), &[(0.0, 0.0, 0.0), (10.0, 9.0, -4.0)]);
+    let (_folder, project) = project(vec![object, soft], vec![]);
+    let (whole, half) = (Scene::new(&project, 200, 100).unwrap(), Scene::new(&project, 100, 60).unwrap());
+    let scale = Vec2::new(0.5, 0.6);
+    for (a, b) in whole.object_motions(7).iter().zip(half.object_motions(7)) {
+        for point in [Vec2::new(70.0, 40.0), Vec2::new(141.0, 60.0), Vec2::new(150.0, 70.0)] {
+            let (a, b) = (a.apply(point) * scale, b.apply(point * scale));
+            assert!(a.distance(b) < 0.4, "{point}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn newly_uncovered_cells_get_points_and_covered_ones_do_not() {
+    let scene = scene(vec![stroke(Region::All, &[(0.0, 0.0, 0.0), (10.0, 50.0, 0.0)])], vec![]);
+    let mut field = scene.track_field(50);
+    scene.advance(&mut field, 0);
+    assert_eq!(scene.seed_uncovered(&mut field, 0), 0);
+    let before = field.len();
+    let added = scene.seed_uncovered(&mut field, 10);
+    assert!((250..=350).contains(&added), "a quarter of 1250 cells: {added}");
+    assert!(field.sources[before..].iter().all(|source| source.x < 0.1), "they come from outside the picture");
+    scene.advance(&mut field, 10);
+    let tracks = field.frame(1).unwrap();
+    assert!(tracks.visible[before..].iter().all(|visible| *visible));
+    assert_eq!(scene.seed_uncovered(&mut field, 10), 0);
+}
+
+#[test]
+fn a_mask_file_moves_what_it_shows() {
+    let (folder, mut project) = project(vec![], vec![]);
+    image::GrayImage::from_fn(100, 50, |x, _| image::Luma([if x < 50 { 255 } else { 0 }])).save(folder.path().join("m.png")).unwrap();
+    project.strokes = vec![stroke(Region::MaskFile { path: "m.png".into(), soft: false }, &[(0.0, 0.0, 0.0), (4.0, 7.0, 0.0)])];
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    assert_eq!((scene.layer_at(Vec2::new(90.0, 50.0)), scene.layer_at(Vec2::new(110.0, 50.0))), (1, 0));
+}
