@@ -122,7 +122,8 @@ impl MotionPath {
         let by = if pan { direction(rng) * reach * rng.random_range(0.03..far) } else { Vec2::ZERO };
         let log_scale = if !pan || rng.random_bool(0.4) { signed(rng) * rng.random_range(0.03..0.22) } else { 0.0 };
         let angle = if rng.random_bool(0.3) { signed(rng) * rng.random_range(0.01..0.1) } else { 0.0 };
-        let mut path = Self { moves: vec![Move { start: 0.0, duration: span, ease, by, bow: bow(rng, by) * 0.5, angle, log_scale }], waves: vec![] };
+        let mut path =
+            Self { moves: vec![Move { start: 0.0, duration: span, ease, by, bow: bow(rng, by) * 0.5, angle, log_scale }], waves: vec![] };
         if rng.random_bool(0.25) {
             let amplitude = direction(rng) * reach * rng.random_range(0.004..0.02);
             path.waves.push(Wave { angle: signed(rng) * 0.006, ..wave(rng, span, amplitude) });
@@ -160,7 +161,9 @@ impl MotionPath {
             return Affine2::from_translation(shift);
         }
         let scale = Vec2::splat(log_scale.exp());
-        Affine2::from_translation(pivot + shift) * Affine2::from_scale_angle_translation(scale, angle, Vec2::ZERO) * Affine2::from_translation(-pivot)
+        Affine2::from_translation(pivot + shift)
+            * Affine2::from_scale_angle_translation(scale, angle, Vec2::ZERO)
+            * Affine2::from_translation(-pivot)
     }
 
     /// Greatest scale over time, at least 1.
@@ -198,7 +201,8 @@ mod tests {
             for path in [MotionPath::hand(&mut rng, 15.0, 128.0), MotionPath::camera(&mut rng, 15.0, 128.0)] {
                 assert!(path.at(0.0, pivot).abs_diff_eq(Affine2::IDENTITY, 1e-4), "{path:?}");
                 for frame in 0..40 {
-                    let step = path.at(frame as f32 + 1.0, pivot).transform_point2(pivot) - path.at(frame as f32, pivot).transform_point2(pivot);
+                    let step =
+                        path.at(frame as f32 + 1.0, pivot).transform_point2(pivot) - path.at(frame as f32, pivot).transform_point2(pivot);
                     assert!(step.length() < 0.25 * 128.0, "{step} {path:?}");
                 }
             }

@@ -111,55 +111,17 @@ impl Pool {
     /// # Errors
     /// If a folder cannot be read, or holds nothing usable for this split. Single unusable files are counted in the [`Census`].
     pub fn open(photo_dirs: &[PathBuf], cutout_dirs: &[PathBuf], split: Split, memory_budget: usize) -> Result<Self> {
-        let mut census = Census::default();
-        let used = AtomicUsize::new(0);
-        let photos = gather(photo_dirs, SMALLEST_PHOTO_FILE, &mut census, |path, bytes| {
-            let photo = read_photo(path, bytes)?;
-            // What does not fit now is decoded again if its turn comes.
-            let kept = used.fetch_add(photo.bytes(), Ordering::Relaxed) + photo.bytes() <= memory_budget;
-            if !kept {
-                used.fetch_sub(photo.bytes(), Ordering::Relaxed);
-            }
-            let thumb = photo.crop(photo.whole(), THUMB, THUMB).data.iter().map(|[r, g, b]| [*r, *g, *b, 1.0]).collect();
-            Ok(candidate(path, bytes, photo, thumb, kept))
-        })?;
-        let cutouts = gather(cutout_dirs, 0, &mut census, |path, bytes| {
-            let cutout = read_cutout(path, bytes)?;
-            let thumb = cutout.crop(cutout.whole(), THUMB, THUMB).data;
-            Ok(candidate(path, bytes, cutout, thumb, true))
-        })?;
-        let (photos, elsewhere) = divide(photos, split, &mut census.copies);
-        census.photos_elsewhere = elsewhere;
-        let (cutouts, elsewhere) = divide(cutouts, split, &mut census.copies);
-        census.cutouts_elsewhere = elsewhere;
-        (census.photos, census.cutouts) = (photos.len(), cutouts.len());
-        let nothing = |dirs: &[PathBuf], what: &str| {
-            let first = dirs.first().cloned().unwrap_or_default();
-            Error::file(first, format!("no usable {what} for this split in the {} folder(s) given: {census}. Add folders.", dirs.len()))
-        };
-        if photos.is_empty() {
-            return Err(nothing(photo_dirs, "photograph (JPEG, PNG or WebP, 60 kB and 320 px at least)"));
-        }
-        if cutouts.is_empty() && !cutout_dirs.is_empty() {
-            return Err(nothing(cutout_dirs, "cut-out (PNG or WebP with a transparent surround)"));
-        }
-        let mut listed = Vec::with_capacity(photos.len());
-        let mut loaded = Vec::new();
-        for (index, candidate) in photos.into_iter().enumerate() {
-            listed.push(Listed { path: candidate.path, hash: candidate.print.hash, bytes: candidate.bytes });
-            loaded.extend(candidate.pyramid.map(|photo| Loaded { index, photo: Arc::new(photo) }));
-        }
-        let cutouts = Arc::new(cutouts.into_iter().filter_map(|candidate| candidate.pyramid).collect());
-        let pool = Self {
-            listed,
-            cutouts,
-            budget: memory_budget,
-            working: RwLock::new(Arc::new(loaded)),
-            next: Arc::default(),
-            census,
-        };
-        pool.rotate_to(0)?;
-        Ok(pool)
+        Found::scan(photo_dirs, cutout_dirs, memory_budget)?.take(split, memory_budget)
+    }
+
+    /// Both pools, for training and for evaluation, with one look through the folders; an eighth of the budget goes to the second.
+    ///
+    /// # Errors
+    /// As [`Pool::open`].
+    pub fn open_both(photo_dirs: &[PathBuf], cutout_dirs: &[PathBuf], memory_budget: usize) -> Result<(Self, Self)> {
+        let mut found = Found::scan(photo_dirs, cutout_dirs, memory_budget)?;
+        let held_out = found.take(Split::HeldOut, memory_budget / 8)?;
+        Ok((found.take(Split::Train, memory_budget - memory_budget / 8)?, held_out))
     }
 
     /// What was found.
@@ -195,10 +157,8 @@ impl Pool {
             let staying = wanted.iter().filter_map(|index| at_hand.get(index).cloned()).collect();
             *self.working.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(staying);
         }
-        let set = wanted
-            .par_iter()
-            .map(|index| at_hand.get(index).cloned().map_or_else(|| self.load(*index), Ok))
-            .collect::<Result<Vec<_>>>()?;
+        let set =
+            wanted.par_iter().map(|index| at_hand.get(index).cloned().map_or_else(|| self.load(*index), Ok)).collect::<Result<Vec<_>>>()?;
         *self.working.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         let newcomers: Vec<(usize, PathBuf, u64)> = self
             .working_set(epoch + 1)
@@ -308,6 +268,74 @@ fn steps(picture: &Picture) -> f32 {
     sum / (2 * picture.data.len()) as f32
 }
 
+/// What one look through the folders found.
+struct Found {
+    photo_dirs: Vec<PathBuf>,
+    cutout_dirs: Vec<PathBuf>,
+    photos: Vec<(Candidate<3>, Option<Split>)>,
+    cutouts: Vec<(Candidate<4>, Option<Split>)>,
+    census: Census,
+}
+
+impl Found {
+    fn scan(photo_dirs: &[PathBuf], cutout_dirs: &[PathBuf], memory_budget: usize) -> Result<Self> {
+        let mut census = Census::default();
+        let used = AtomicUsize::new(0);
+        let photos = gather(photo_dirs, SMALLEST_PHOTO_FILE, &mut census, |path, bytes| {
+            let photo = read_photo(bytes)?;
+            let size = photo.bytes();
+            // What does not fit now is decoded again when its turn comes.
+            let kept = used.fetch_add(size, Ordering::Relaxed) + size <= memory_budget;
+            if !kept {
+                used.fetch_sub(size, Ordering::Relaxed);
+            }
+            let thumb = photo.crop(photo.whole(), THUMB, THUMB).data.iter().map(|[r, g, b]| [*r, *g, *b, 1.0]).collect();
+            Ok(candidate(path, bytes, photo, thumb, kept))
+        })?;
+        let cutouts = gather(cutout_dirs, 0, &mut census, |path, bytes| {
+            let cutout = read_cutout(bytes)?;
+            let thumb = cutout.crop(cutout.whole(), THUMB, THUMB).data;
+            Ok(candidate(path, bytes, cutout, thumb, true))
+        })?;
+        let (photos, cutouts) = (divided(photos), divided(cutouts));
+        census.copies =
+            photos.iter().filter(|(_, split)| split.is_none()).count() + cutouts.iter().filter(|(_, split)| split.is_none()).count();
+        Ok(Self { photo_dirs: photo_dirs.to_vec(), cutout_dirs: cutout_dirs.to_vec(), photos, cutouts, census })
+    }
+
+    /// The pool of `split`; what it needs is moved out.
+    fn take(&mut self, split: Split, budget: usize) -> Result<Pool> {
+        let mut census = self.census.clone();
+        let of = |found: Option<Split>| found == Some(split);
+        census.photos = self.photos.iter().filter(|(_, found)| of(*found)).count();
+        census.cutouts = self.cutouts.iter().filter(|(_, found)| of(*found)).count();
+        census.photos_elsewhere = self.photos.iter().filter(|(_, found)| found.is_some()).count() - census.photos;
+        census.cutouts_elsewhere = self.cutouts.iter().filter(|(_, found)| found.is_some()).count() - census.cutouts;
+        let nothing = |dirs: &[PathBuf], what: &str| {
+            let first = dirs.first().cloned().unwrap_or_default();
+            Error::file(first, format!("no usable {what} for this split in the {} folder(s) given: {census}. Add folders.", dirs.len()))
+        };
+        if census.photos == 0 {
+            return Err(nothing(&self.photo_dirs, "photograph (JPEG, PNG or WebP, 60 kB and 320 px at least)"));
+        }
+        if census.cutouts == 0 && !self.cutout_dirs.is_empty() {
+            return Err(nothing(&self.cutout_dirs, "cut-out (PNG or WebP with a transparent surround)"));
+        }
+        let mut listed = Vec::with_capacity(census.photos);
+        let mut loaded = Vec::new();
+        for (index, (candidate, _)) in self.photos.iter_mut().filter(|(_, found)| of(*found)).enumerate() {
+            listed.push(Listed { path: candidate.path.clone(), hash: candidate.print.hash, bytes: candidate.bytes });
+            loaded.extend(candidate.pyramid.take().map(|photo| Loaded { index, photo: Arc::new(photo) }));
+        }
+        let cutouts =
+            self.cutouts.iter_mut().filter(|(_, found)| of(*found)).filter_map(|(candidate, _)| candidate.pyramid.take()).collect();
+        let (working, next) = (RwLock::new(Arc::new(loaded)), Arc::default());
+        let pool = Pool { listed, cutouts: Arc::new(cutouts), budget, working, next, census };
+        pool.rotate_to(0)?;
+        Ok(pool)
+    }
+}
+
 /// Reads every file under `dirs` with `read`, in parallel; the result is in the order of the paths.
 fn gather<const N: usize>(
     dirs: &[PathBuf],
@@ -361,16 +389,13 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The candidates of `split` in an order given by their contents, and how many belong to the other one.
-fn divide<const N: usize>(candidates: Vec<Candidate<N>>, split: Split, copies: &mut usize) -> (Vec<Candidate<N>>, usize) {
+/// The candidates in an order given by their contents, each with its split.
+fn divided<const N: usize>(candidates: Vec<Candidate<N>>) -> Vec<(Candidate<N>, Option<Split>)> {
     let prints: Vec<Fingerprint> = candidates.iter().map(|candidate| candidate.print.clone()).collect();
     let splits = split::assign(&prints);
-    *copies += splits.iter().filter(|split| split.is_none()).count();
-    let elsewhere = splits.iter().filter(|of| of.is_some_and(|of| of != split)).count();
-    let mut ours: Vec<Candidate<N>> =
-        candidates.into_iter().zip(splits).filter(|(_, of)| *of == Some(split)).map(|(candidate, _)| candidate).collect();
-    ours.sort_by_key(|candidate| split::scramble(candidate.print.hash));
-    (ours, elsewhere)
+    let mut divided: Vec<_> = candidates.into_iter().zip(splits).collect();
+    divided.sort_by_key(|(candidate, _)| split::scramble(candidate.print.hash));
+    divided
 }
 
 fn candidate<const N: usize>(path: &Path, bytes: &[u8], pyramid: Pyramid<N>, thumb: Vec<[f32; 4]>, kept: bool) -> Candidate<N> {
@@ -387,7 +412,8 @@ fn candidate<const N: usize>(path: &Path, bytes: &[u8], pyramid: Pyramid<N>, thu
 /// The path without what tells variants of one picture apart: sizes, light and dark, mirrored.
 fn subject(path: &Path) -> String {
     const VARIANTS: [&str; 11] = ["light", "dark", "l", "d", "mirror", "flip", "screenshot", "images", "contents", "small", "large"];
-    let is_size = |word: &str| word.split('x').count() == 2 && word.split('x').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let is_size =
+        |word: &str| word.split('x').count() == 2 && word.split('x').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     let stem = path.with_extension("");
     let parts = stem.iter().filter_map(|part| {
         let part = part.to_string_lossy().to_ascii_lowercase();
@@ -406,7 +432,7 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, LeftOut> {
     reader.decode().map_err(|e| unreadable(&e))
 }
 
-fn read_photo(_path: &Path, bytes: &[u8]) -> Result<Pyramid<3>, LeftOut> {
+fn read_photo(bytes: &[u8]) -> Result<Pyramid<3>, LeftOut> {
     let image = decode(bytes)?;
     if (image.width().min(image.height()) as usize) < SMALLEST_PHOTO {
         return Err(LeftOut::For("too small"));
@@ -423,16 +449,15 @@ fn read_photo(_path: &Path, bytes: &[u8]) -> Result<Pyramid<3>, LeftOut> {
     Ok(photo)
 }
 
-fn read_cutout(_path: &Path, bytes: &[u8]) -> Result<Pyramid<4>, LeftOut> {
+fn read_cutout(bytes: &[u8]) -> Result<Pyramid<4>, LeftOut> {
     let image = decode(bytes)?;
     if !image.color().has_alpha() {
         return Err(LeftOut::For("opaque"));
     }
     let image = image.into_rgba8();
     let (mut left, mut top, mut right, mut bottom) = (image.width(), image.height(), 0, 0);
-    for (x, y, pixel) in image.enumerate_pixels().filter(|(.., pixel)| pixel[3] > 12) {
+    for (x, y, _) in image.enumerate_pixels().filter(|(.., pixel)| pixel[3] > 12) {
         (left, top, right, bottom) = (left.min(x), top.min(y), right.max(x + 1), bottom.max(y + 1));
-        let _ = pixel;
     }
     if right <= left || ((right - left).min(bottom - top) as usize) < SMALLEST_CUTOUT {
         return Err(LeftOut::For("too small"));
@@ -460,9 +485,108 @@ fn load(index: usize, path: &Path, hash: u64) -> Result<Loaded> {
     if split::fnv1a(&bytes) != hash {
         return Err(Error::file(path, "this training picture has changed since training started; start again"));
     }
-    match read_photo(path, &bytes) {
+    match read_photo(&bytes) {
         Ok(photo) => Ok(Loaded { index, photo: Arc::new(photo) }),
         Err(LeftOut::For(why)) => Err(Error::file(path, format!("this training picture is {why}"))),
         Err(LeftOut::Unreadable(why)) => Err(Error::file(path, format!("this training picture can no longer be decoded ({why})"))),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::train::clip::{ClipSpec, make_clip};
+    use crate::train::split::scramble;
+
+    /// Folders of `photos` and `cutouts` made-up pictures, each with a broken file among them.
+    pub fn folders(photos: usize, cutouts: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let (photo_dir, cutout_dir) = (root.path().join("photos"), root.path().join("cutouts"));
+        std::fs::create_dir_all(photo_dir.join("more")).unwrap();
+        std::fs::create_dir_all(&cutout_dir).unwrap();
+        let random = |seed: usize, i: usize| (scramble((seed * 1_000_003 + i) as u64 + 1) % 256) as u8;
+        for k in 0..photos {
+            // Coarse patches tell photographs apart, fine noise makes the files large enough.
+            let image = image::RgbImage::from_fn(340, 330, |x, y| {
+                let patch = random(k, (x / 43 + 8 * (y / 42)) as usize) / 2 + 40;
+                let noise = random(k + 900, (x + 340 * y) as usize) / 6;
+                image::Rgb([patch + noise, patch + noise / 2, 200 - patch / 2])
+            });
+            let folder = if k % 2 == 0 { photo_dir.clone() } else { photo_dir.join("more") };
+            image.save(folder.join(format!("p{k}.png"))).unwrap();
+        }
+        for k in 0..cutouts {
+            let image = image::RgbaImage::from_fn(90, 80, |x, y| {
+                let angle = (y as f32 - 40.0).atan2(x as f32 - 45.0);
+                let radius = 28.0 + 10.0 * (angle * (2 + k % 5) as f32 + k as f32).sin();
+                let inside = (x as f32 - 45.0).hypot(y as f32 - 40.0) < radius;
+                let patch = random(k + 77, (x / 12 + 8 * (y / 12)) as usize);
+                image::Rgba([patch, 255 - patch, 90, if inside { 255 } else { 0 }])
+            });
+            image.save(cutout_dir.join(format!("c{k}.png"))).unwrap();
+        }
+        std::fs::write(photo_dir.join("broken.jpg"), vec![7u8; 70_000]).unwrap();
+        std::fs::write(cutout_dir.join("broken.png"), b"\x89PNG\r\n\x1a\nno").unwrap();
+        (root, photo_dir, cutout_dir)
+    }
+
+    #[test]
+    fn splits_are_disjoint_and_broken_files_are_counted() {
+        let (_root, photos, cutouts) = folders(24, 24);
+        let open = |split| Pool::open(std::slice::from_ref(&photos), std::slice::from_ref(&cutouts), split, DEFAULT_BUDGET).unwrap();
+        let (train, held_out) = (open(Split::Train), open(Split::HeldOut));
+        let hashes = |pool: &Pool| pool.listed.iter().map(|listed| listed.hash).collect::<Vec<_>>();
+        assert!(hashes(&train).iter().all(|hash| !hashes(&held_out).contains(hash)));
+        assert_eq!(train.listed.len() + held_out.listed.len(), 24);
+        assert_eq!(train.census().photos_elsewhere, held_out.census().photos);
+        assert_eq!(train.census().unreadable.len(), 2);
+        assert!(held_out.census().photos >= 1 && held_out.census().cutouts >= 1);
+        let (both_train, both_held_out) = Pool::open_both(&[photos], &[cutouts], DEFAULT_BUDGET).unwrap();
+        assert_eq!((hashes(&both_train), hashes(&both_held_out)), (hashes(&train), hashes(&held_out)));
+        assert_eq!(both_train.cutouts.len(), train.cutouts.len());
+    }
+
+    #[test]
+    fn memory_keeps_to_the_budget_and_every_photograph_gets_its_turn() {
+        let (_root, photos, _) = folders(12, 0);
+        let whole = Pool::open(std::slice::from_ref(&photos), &[], Split::Train, DEFAULT_BUDGET).unwrap();
+        let one = whole.listed[0].bytes;
+        let pool = Pool::open(&[photos], &[], Split::Train, 3 * one + one / 2).unwrap();
+        let spec = ClipSpec { width: 32, height: 32, frame_times: vec![0.0, 4.0], seed: 5 };
+        let mut seen = std::collections::BTreeSet::new();
+        let mut frames = Vec::new();
+        for epoch in 0..pool.listed.len() as u64 {
+            pool.rotate_to(epoch).unwrap();
+            assert!(pool.bytes() <= pool.budget && pool.bytes() >= 3 * one, "{}", pool.bytes());
+            seen.extend(pool.stock().photos.iter().map(|loaded| loaded.index));
+            frames.push(make_clip(&pool, &spec).frames);
+        }
+        assert_eq!(seen.len(), whole.listed.len());
+        pool.rotate_to(4).unwrap();
+        assert_eq!(make_clip(&pool, &spec).frames, frames[4], "an epoch can be returned to");
+        assert!(frames.iter().any(|other| *other != frames[0]));
+    }
+
+    #[test]
+    fn nothing_usable_is_said_with_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let empty = root.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        let message = |dir: &PathBuf| Pool::open(std::slice::from_ref(dir), &[], Split::Train, DEFAULT_BUDGET).err().unwrap().to_string();
+        assert!(message(&empty).contains("empty: no usable photograph"), "{}", message(&empty));
+        assert!(message(&root.path().join("missing")).contains("cannot read this folder"));
+        let (_root, photos, _) = folders(4, 0);
+        let failed = Pool::open(&[photos], &[empty], Split::Train, DEFAULT_BUDGET).err().unwrap().to_string();
+        assert!(failed.contains("no usable cut-out"), "{failed}");
+    }
+
+    #[test]
+    fn variants_have_one_subject() {
+        let of = |path: &str| subject(Path::new(path));
+        assert_eq!(of("/w/Flow/contents/images/5120x2880.jpg"), of("/w/Flow/contents/images_dark/720x1440.jpg"));
+        assert_eq!(of("/s/duck_mirror.png"), of("/s/duck.png"));
+        assert_ne!(of("/a/1.jpg"), of("/b/1.jpg"));
+        assert_ne!(of("/a/IMG_1.jpg"), of("/a/IMG_2.jpg"));
     }
 }

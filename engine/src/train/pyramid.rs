@@ -34,7 +34,8 @@ impl<const N: usize> Pyramid<N> {
     pub fn new(width: usize, height: usize, data: Vec<u8>, longest: usize) -> Self {
         let mut levels = vec![Level { width, height, data }];
         while let Some(last) = levels.last()
-            && (last.width.min(last.height) >= 2 * SMALLEST_SIDE || (last.width.max(last.height) > longest && last.width.min(last.height) >= 2))
+            && (last.width.min(last.height) >= 2 * SMALLEST_SIDE
+                || (last.width.max(last.height) > longest && last.width.min(last.height) >= 2))
         {
             let half = last.halved::<N>();
             levels.push(half);

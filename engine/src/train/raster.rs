@@ -22,7 +22,11 @@ impl Layer {
     pub fn alpha_at(&self, point: Vec2) -> f32 {
         let at = self.texture_from_source.transform_point2(point);
         let inside = |v: f32, size: usize| v >= 1.5 && v < size as f32 - 1.5;
-        if inside(at.x, self.texture.width) && inside(at.y, self.texture.height) { sample(&self.texture, at.x, at.y)[3].clamp(0.0, 1.0) } else { 0.0 }
+        if inside(at.x, self.texture.width) && inside(at.y, self.texture.height) {
+            sample(&self.texture, at.x, at.y)[3].clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
     }
 
     /// The layer's alpha over a frame of the source's size, not moved.

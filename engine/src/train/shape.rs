@@ -68,8 +68,9 @@ impl Outline {
         if rng.random_bool(0.65) {
             const DIRECTIONS: usize = 256;
             let roughness = rng.random_range(0.1..0.55f32);
-            let waves: Vec<(f32, f32, f32)> =
-                (1..=7).map(|k| (k as f32, roughness * rng.random_range(0.0..1.0f32) / (k as f32).powf(0.9), rng.random_range(0.0..TAU))).collect();
+            let waves: Vec<(f32, f32, f32)> = (1..=7)
+                .map(|k| (k as f32, roughness * rng.random_range(0.0..1.0f32) / (k as f32).powf(0.9), rng.random_range(0.0..TAU)))
+                .collect();
             let radius: Vec<f32> = (0..=DIRECTIONS)
                 .map(|i| i as f32 * TAU / DIRECTIONS as f32 - PI)
                 .map(|angle| (1.0 + waves.iter().map(|(k, a, phase)| a * (k * angle + phase).cos()).sum::<f32>()).max(0.15))
