@@ -57,6 +57,13 @@ impl Scene {
         for _ in 0..objects {
             scene.add_object(stock, rng, span);
         }
+        // Something moves in nearly every clip, but a picture that must rest has to rest.
+        if scene.layers.iter().all(|layer| layer.state != LayerState::Driven) && rng.random_bool(0.8) {
+            let reach = size.min_element();
+            if let Some(front) = scene.layers.iter_mut().skip(1).last() {
+                (front.path, front.state) = (MotionPath::hand(rng, span, reach), LayerState::Driven);
+            }
+        }
         // Now and then any amount of uncovered area will do, even none.
         if !rng.random_bool(0.1) {
             scene.settle(rng, times);
@@ -81,7 +88,7 @@ impl Scene {
             };
             (MotionPath::still(), state)
         };
-        let extent = reach * 0.15 * (0.55f32 / 0.15).powf(rng.random_range(0.0..1.0));
+        let extent = reach * rng.random_range(0.15..0.55f32);
         let density = DENSITY * path.greatest_scale().sqrt();
         let texture = shape::object(stock, rng, extent * density);
         let half = Vec2::new(texture.width as f32, texture.height as f32) * 0.5;

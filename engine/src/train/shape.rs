@@ -27,7 +27,7 @@ pub(super) fn object(stock: &Stock, rng: &mut ChaCha8Rng, size: f32) -> Grid<[f3
         Tint::random(rng, 0.6).apply(&mut texture.data);
         return padded(&texture);
     }
-    let outline = Outline::random(rng);
+    let outline = Outline::random(rng, size);
     let reach = outline.half_size();
     let scale = size / (2.0 * reach.max_element());
     let (width, height) = (((2.0 * reach.x * scale).ceil() as usize).max(3), ((2.0 * reach.y * scale).ceil() as usize).max(3));
@@ -64,7 +64,8 @@ enum Outline {
 }
 
 impl Outline {
-    fn random(rng: &mut ChaCha8Rng) -> Self {
+    /// An outline to be drawn `size` texels long.
+    fn random(rng: &mut ChaCha8Rng, size: f32) -> Self {
         if rng.random_bool(0.65) {
             const DIRECTIONS: usize = 256;
             let roughness = rng.random_range(0.1..0.55f32);
@@ -83,7 +84,9 @@ impl Outline {
             return Self::Blob { radius, squeeze, half_size: half_size * 1.02 };
         }
         // One in three is thin: a pole, a rope, an arm.
-        let across = if rng.random_bool(0.33) { rng.random_range(0.05..0.16) } else { rng.random_range(0.35..1.0) };
+        let across: f32 = if rng.random_bool(0.33) { rng.random_range(0.05..0.16) } else { rng.random_range(0.35..1.0) };
+        // Thinner than this it would not be solid anywhere.
+        let across = across.max(3.0 / size).min(1.0);
         let corner = across * rng.random_range(0.0..1.0f32);
         Self::Box { half: Vec2::new(1.0, across), corner, along: Vec2::from_angle(rng.random_range(0.0..TAU)) }
     }
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn outlines_lie_within_their_size_and_around_the_centre() {
         for seed in 0..100 {
-            let outline = Outline::random(&mut ChaCha8Rng::seed_from_u64(seed));
+            let outline = Outline::random(&mut ChaCha8Rng::seed_from_u64(seed), 40.0);
             let half = outline.half_size();
             assert!(outline.distance(Vec2::ZERO) > 0.0);
             for i in 0..64 {
