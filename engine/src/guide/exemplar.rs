@@ -181,12 +181,7 @@ fn seamless(level: &Level, votes: &[Feature]) -> Vec<Feature> {
         }
     }
     let correction = pull_push(&error, &sure);
-    level
-        .targets
-        .iter()
-        .zip(votes)
-        .map(|(&target, vote)| std::array::from_fn(|c| vote[c] + correction.data[target as usize][c]))
-        .collect()
+    level.targets.iter().zip(votes).map(|(&target, vote)| std::array::from_fn(|c| vote[c] + correction.data[target as usize][c])).collect()
 }
 
 /// Colour, and the mean slope of the brightness around each known pixel.

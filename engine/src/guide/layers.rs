@@ -134,7 +134,8 @@ impl Layers {
         let inside = |x: usize, y: usize| (margin..width + margin).contains(&x) && (margin..height + margin).contains(&y);
         let plate_seen = Mask::from_fn(wide, high, |x, y| if inside(x, y) { known.at(x - margin, y - margin) } else { 0.0 });
         let smooth_inside = pull_push(source, &known);
-        let within = |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize - margin as isize, y as isize - margin as isize));
+        let within =
+            |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize - margin as isize, y as isize - margin as isize));
         let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
         let plate_smooth = if margin == 0 { smooth_inside } else { pull_push(&within(&smooth_inside), &frame) };
         let plate = match options.fill {

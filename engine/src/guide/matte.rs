@@ -22,9 +22,13 @@ const EPSILON: f32 = 3e-4;
 pub fn signed_depth(region: &Mask) -> Mask {
     let to_outside = distance_px(region.width, region.height, |x, y| region.at(x, y) <= 0.5);
     let to_inside = distance_px(region.width, region.height, |x, y| region.at(x, y) > 0.5);
-    Mask::from_fn(region.width, region.height, |x, y| {
-        if region.at(x, y) > 0.5 { to_outside.at(x, y) - 0.5 } else { 0.5 - to_inside.at(x, y) }
-    })
+    Mask::from_fn(
+        region.width,
+        region.height,
+        |x, y| {
+            if region.at(x, y) > 0.5 { to_outside.at(x, y) - 0.5 } else { 0.5 - to_inside.at(x, y) }
+        },
+    )
 }
 
 /// Whether a region fades out over a band wider than any drawn edge: a soft brush, whose layer bends instead of being cut out.
@@ -240,7 +244,8 @@ mod tests {
 
     #[test]
     fn only_a_wide_brush_is_soft() {
-        let disc = |edge: f32| Mask::from_fn(90, 90, |x, y| ((30.0 - (x as f32 - 45.0).hypot(y as f32 - 45.0)) / edge + 0.5).clamp(0.0, 1.0));
+        let disc =
+            |edge: f32| Mask::from_fn(90, 90, |x, y| ((30.0 - (x as f32 - 45.0).hypot(y as f32 - 45.0)) / edge + 0.5).clamp(0.0, 1.0));
         assert!(!is_soft(&disc(0.5), 4.0) && !is_soft(&disc(3.0), 4.0) && is_soft(&disc(30.0), 4.0));
     }
 

@@ -126,7 +126,8 @@ mod tests {
     use super::*;
 
     fn noise(width: usize, height: usize) -> Texture {
-        let base = Grid { width, height, data: (0..width * height).map(|i| [0, 7, 11, 13].map(|k| (i * (k + 5) % 97) as f32 / 97.0)).collect() };
+        let base =
+            Grid { width, height, data: (0..width * height).map(|i| [0, 7, 11, 13].map(|k| (i * (k + 5) % 97) as f32 / 97.0)).collect() };
         Texture::new(base, Vec2::new(-3.0, 2.0))
     }
 

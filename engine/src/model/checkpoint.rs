@@ -65,7 +65,8 @@ impl Checkpoint {
     /// As [`Checkpoint::load`], with the parameters to train on when `trainable`.
     pub fn load_trainable(path: &Path, device: &Device, trainable: bool) -> Result<(Self, BTreeMap<String, Var>)> {
         let card_path = path.join("model.ron");
-        let size = std::fs::metadata(&card_path).map_err(|e| Error::file(&card_path, format!("{e}; a model folder holds model.ron and model.safetensors")))?;
+        let size = std::fs::metadata(&card_path)
+            .map_err(|e| Error::file(&card_path, format!("{e}; a model folder holds model.ron and model.safetensors")))?;
         if size.len() > MOST_CARD_BYTES {
             return Err(Error::file(&card_path, "is too large to be a model card"));
         }
@@ -78,7 +79,13 @@ impl Checkpoint {
         Self::assemble(card, &weights, tensors, device, trainable)
     }
 
-    fn assemble(card: Card, path: &Path, mut tensors: HashMap<String, Tensor>, device: &Device, trainable: bool) -> Result<(Self, BTreeMap<String, Var>)> {
+    fn assemble(
+        card: Card,
+        path: &Path,
+        mut tensors: HashMap<String, Tensor>,
+        device: &Device,
+        trainable: bool,
+    ) -> Result<(Self, BTreeMap<String, Var>)> {
         let config = &card.config;
         let n = config.patch_len();
         let shapes = [vec![n], vec![config.latent_channels, n], vec![config.latent_channels]];

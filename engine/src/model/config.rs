@@ -90,13 +90,13 @@ impl Config {
             smooth_channels: 12,
             id_channels: 64,
             track_channels: 16,
-            stem_channels: 128,
+            stem_channels: 96,
             stem_blocks: 1,
-            head_blocks: 3,
-            dim: 256,
-            heads: 4,
-            layers: 6,
-            ffn_dim: 1024,
+            head_blocks: 2,
+            dim: 192,
+            heads: 3,
+            layers: 5,
+            ffn_dim: 768,
             time_channels: 256,
             chunk_latents: 2,
             sink_chunks: 1,
@@ -177,7 +177,10 @@ impl Config {
             return Err(Error::field("cell_px", "must be even"));
         }
         if self.dim % self.heads != 0 || (self.dim / self.heads) % 2 != 0 || self.dim / self.heads < 6 {
-            return Err(Error::field("heads", format!("{} heads do not split {} numbers into even parts of 6 or more", self.heads, self.dim)));
+            return Err(Error::field(
+                "heads",
+                format!("{} heads do not split {} numbers into even parts of 6 or more", self.heads, self.dim),
+            ));
         }
         if self.time_channels % 2 != 0 || self.id_channels % 2 != 0 {
             return Err(Error::field("time_channels", "and id_channels must be even: they hold cosines and sines"));

@@ -128,9 +128,10 @@ impl KvWindow {
 
     /// A deep copy: what pause, scrub and branching start from.
     pub fn snapshot(&self) -> Result<Self> {
-        let layers = self.layers.iter().map(|l| {
-            Ok(Layer { stored: l.stored.copy()?, keys: l.keys.copy()?, values: l.values.copy()?, current: l.current.copy()? })
-        });
+        let layers = self
+            .layers
+            .iter()
+            .map(|l| Ok(Layer { stored: l.stored.copy()?, keys: l.keys.copy()?, values: l.values.copy()?, current: l.current.copy()? }));
         Ok(Self { layers: layers.collect::<Result<_>>()?, rotation: self.rotation.clone(), ..*self })
     }
 

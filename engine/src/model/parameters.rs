@@ -72,9 +72,9 @@ impl Parameters {
         let tensor = match &store.origin {
             Origin::Seed(seed) => Tensor::from_vec(initial(*seed, &name, shape, init), shape, &store.device)?,
             Origin::Tensors { path, tensors } => {
-                let tensor = tensors.get(&name).ok_or_else(|| {
-                    Error::file(path, format!("tensor `{name}` is missing; the file does not belong to this model.ron"))
-                })?;
+                let tensor = tensors
+                    .get(&name)
+                    .ok_or_else(|| Error::file(path, format!("tensor `{name}` is missing; the file does not belong to this model.ron")))?;
                 if tensor.dims() != shape {
                     let what = format!("tensor `{name}` has shape {:?}, but model.ron asks for {shape:?}", tensor.dims());
                     return Err(Error::file(path, what));

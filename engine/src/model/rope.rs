@@ -15,9 +15,7 @@ pub fn rotation(head_dim: usize, frames: usize, rows: usize, columns: usize, dev
                 let angles: Vec<f64> = [frame, row, column]
                     .into_iter()
                     .zip(parts)
-                    .flat_map(|(position, dim)| {
-                        (0..dim / 2).map(move |i| position as f64 / 10_000f64.powf(2.0 * i as f64 / dim as f64))
-                    })
+                    .flat_map(|(position, dim)| (0..dim / 2).map(move |i| position as f64 / 10_000f64.powf(2.0 * i as f64 / dim as f64)))
                     .collect();
                 table.extend(angles.iter().map(|a| a.cos() as f32));
                 table.extend(angles.iter().map(|a| a.sin() as f32));

@@ -89,10 +89,19 @@ struct Outcome {
 }
 
 /// Evaluates on `clips` clips of `size` from `pool`; the contact sheet (input, plain warp, guide, ours, truth) goes to `sheet`.
-pub fn evaluate(checkpoint: &Checkpoint, device: &Device, pool: &Pool, clips: usize, size: (usize, usize), sheet: Option<&Path>) -> Result<Report> {
+pub fn evaluate(
+    checkpoint: &Checkpoint,
+    device: &Device,
+    pool: &Pool,
+    clips: usize,
+    size: (usize, usize),
+    sheet: Option<&Path>,
+) -> Result<Report> {
     // In parallel over clips only as far as memory allows; each session's own kernels share the threads.
-    let outcomes: Vec<Outcome> =
-        (0..clips).into_par_iter().map(|i| one(checkpoint, device, pool, i, size, sheet.is_some() && i < SHEET_CLIPS)).collect::<Result<_>>()?;
+    let outcomes: Vec<Outcome> = (0..clips)
+        .into_par_iter()
+        .map(|i| one(checkpoint, device, pool, i, size, sheet.is_some() && i < SHEET_CLIPS))
+        .collect::<Result<_>>()?;
     if let Some(path) = sheet {
         let rows: Vec<&Picture> = outcomes.iter().filter_map(|o| o.row.as_ref()).collect();
         if let Some(first) = rows.first() {

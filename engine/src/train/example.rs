@@ -98,7 +98,8 @@ impl Example {
 
     fn from_clip(config: &Config, codec: &PatchCodec, truth: &[Picture], condition: &Condition, rng: &mut ChaCha8Rng) -> Self {
         let channels = config.latent_channels;
-        let truth: Vec<f32> = truth.chunks(config.frames_per_latent).flat_map(|f| cut(&f.iter().collect::<Vec<_>>(), config.cell_px)).collect();
+        let truth: Vec<f32> =
+            truth.chunks(config.frames_per_latent).flat_map(|f| cut(&f.iter().collect::<Vec<_>>(), config.cell_px)).collect();
         let clean = codec.encode(&truth);
         let chunks = condition.latents / config.chunk_latents;
         let levels = noise_levels(chunks, rng);

@@ -112,7 +112,8 @@ impl AdamW {
     pub fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut state = HashMap::new();
         let current: BTreeMap<_, _> = self.slots.iter().map(|s| (s.name.clone(), s.var.as_tensor().clone())).collect();
-        let groups = [("value", current), ("first", self.each(|s| &s.first)?), ("second", self.each(|s| &s.second)?), ("ema", self.averaged()?)];
+        let groups =
+            [("value", current), ("first", self.each(|s| &s.first)?), ("second", self.each(|s| &s.second)?), ("ema", self.averaged()?)];
         for (group, tensors) in groups {
             state.extend(tensors.into_iter().map(|(name, tensor)| (format!("{group}/{name}"), tensor)));
         }

@@ -159,7 +159,8 @@ impl Run {
         let value = loss.to_scalar::<f32>()?;
         let warm_up = (self.optimizer.steps() as f64 / WARM_UP_STEPS).min(1.0);
         let cool_down = ((1.0 - progress) / COOL_DOWN).clamp(0.02, 1.0);
-        let rates = Rates { learning_rate: settings.learning_rate * warm_up.max(0.01) * cool_down, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
+        let rates =
+            Rates { learning_rate: settings.learning_rate * warm_up.max(0.01) * cool_down, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
         self.optimizer.step(&loss.backward()?, rates)?;
         Ok(value)
     }
@@ -220,7 +221,8 @@ pub fn loss(dit: &Dit, decoder: &Arc<Vec<f32>>, batch: &[Example]) -> Result<Ten
     let config = &dit.config;
     let (latents, rows, columns) = batch[0].size;
     let gather = |of: fn(&Example) -> &Vec<f32>| batch.iter().flat_map(|e| of(e).iter().copied()).collect::<Vec<f32>>();
-    let tensor = |values: Vec<f32>, channels: usize| Tensor::from_vec(values, (batch.len(), latents, rows, columns, channels), &Device::Cpu);
+    let tensor =
+        |values: Vec<f32>, channels: usize| Tensor::from_vec(values, (batch.len(), latents, rows, columns, channels), &Device::Cpu);
     let noisy = tensor(gather(|e| &e.noisy), config.latent_channels)?;
     let condition = tensor(gather(|e| &e.condition), config.condition_channels())?;
     let levels = gather(|e| &e.levels);
@@ -267,11 +269,13 @@ fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
 /// Fits the codec to frames of the training clips.
 pub fn fit_codec(config: &Config, pool: &Pool, seed: u64) -> Result<PatchCodec> {
     const CLIPS: u64 = 96;
-    let times: Vec<f32> = (0..config.frames_per_latent * 2).map(|t| t as f32 * 3.0 / config.frames_per_latent as f32).map(f32::floor).collect();
+    let times: Vec<f32> =
+        (0..config.frames_per_latent * 2).map(|t| t as f32 * 3.0 / config.frames_per_latent as f32).map(f32::floor).collect();
     let mut patches = Vec::new();
     for i in 0..CLIPS {
         let side = 16 * config.token_px().div_ceil(2);
-        let clip = make_clip(pool, &ClipSpec { width: side, height: side, frame_times: times.clone(), seed: example_seed(seed, u64::MAX, i) });
+        let clip =
+            make_clip(pool, &ClipSpec { width: side, height: side, frame_times: times.clone(), seed: example_seed(seed, u64::MAX, i) });
         for frames in clip.frames.chunks_exact(config.frames_per_latent) {
             patches.extend(cut(&frames.iter().collect::<Vec<_>>(), config.cell_px));
         }
