@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod codec;
 pub mod config;
+pub mod device;
 pub mod dit;
 pub mod kv_window;
 pub mod parameters;

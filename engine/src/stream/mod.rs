@@ -1,3 +1,4 @@
-//! The generator at work: a session makes one chunk after the other, in bounded memory.
+//! The generator at work: a session makes one chunk after the other, in bounded memory; a renderer feeds it from a project.
 
+pub mod render;
 pub mod session;

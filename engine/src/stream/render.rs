@@ -1,0 +1,168 @@
+//! From a project to frames: scene -> guide -> condition -> session -> detail transfer, one chunk at a time.
+//!
+//! Invariant: memory does not grow with the length of the video; a chunk is made from the part of the motion that lies in its frames; the
+//! same project, model and seed give the same frames. Guarded by `tests/tests/render.rs`.
+
+use crate::condition::{Condition, FramePoints};
+use crate::error::{Error, Result};
+use crate::guide::detail::{detail_transfer, enlarged};
+use crate::guide::layers::{CutOptions, Layers};
+use crate::guide::warp::GuideFrame;
+use crate::model::checkpoint::Checkpoint;
+use crate::motion::project::Project;
+use crate::motion::scene::Scene;
+use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
+use crate::picture::Picture;
+use crate::stream::session::Session;
+use candle_core::Device;
+use glam::Vec2;
+use std::time::Instant;
+
+/// Pixels the model works on unless the project says otherwise: as many as 384x216 has.
+const MODEL_PX: f64 = 384.0 * 216.0;
+/// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
+const MARGIN: f32 = 0.25;
+
+/// Time of each stage of the last chunk, seconds.
+#[derive(Clone, Debug, Default)]
+pub struct StageSeconds {
+    /// Warping at the model's size and at the output's.
+    pub guide: f64,
+    /// Tracks and guide to channels.
+    pub condition: f64,
+    /// Each denoising pass, then the commit.
+    pub passes: Vec<f64>,
+    /// Latents to pixels and everything of the session outside the network's passes.
+    pub decode: f64,
+    /// Detail transfer.
+    pub detail: f64,
+}
+
+/// A video in the making.
+pub struct Renderer<'a> {
+    layers: Layers,
+    scene: Scene,
+    field: TrackField,
+    generator: Option<(&'a Checkpoint, Session<'a>)>,
+    model_size: (usize, usize),
+    output_size: (usize, usize),
+    chunk_frames: usize,
+    next_frame: usize,
+    /// Where the time of the last chunk went.
+    pub stages: StageSeconds,
+}
+
+/// A model size for a picture: its shape, about as many pixels as Sketch was made for, whole tokens, never more than the picture has.
+pub fn model_size(width: usize, height: usize, token_px: usize) -> (usize, usize) {
+    let scale = (MODEL_PX / (width * height) as f64).sqrt().min(1.0);
+    let side = |length: usize| (((length as f64 * scale) / token_px as f64).round() as usize).max(1) * token_px;
+    (side(width), side(height))
+}
+
+impl<'a> Renderer<'a> {
+    /// Prepares `project` on its picture. Without a checkpoint the guide alone is rendered. `output` is the size of the frames; the
+    /// picture's own (made even) when none is given.
+    pub fn new(
+        project: &Project,
+        picture: &Picture,
+        checkpoint: Option<&'a Checkpoint>,
+        device: &Device,
+        output: Option<(usize, usize)>,
+        seed: u64,
+    ) -> Result<Self> {
+        let (width, height) = (picture.width, picture.height);
+        if width < 16 || height < 16 {
+            return Err(Error::field("image", format!("is {width}x{height} px; a picture needs at least 16 px a side")));
+        }
+        let scene = Scene::new(project, width, height)?;
+        let margin = (width.max(height) as f32 * MARGIN) as usize;
+        let layers = Layers::cut(picture, &scene.regions, &CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() });
+        let token_px = checkpoint.map_or(16, |c| c.dit.config.token_px());
+        Ok(Self {
+            layers,
+            field: scene.track_field(DEFAULT_POINTS),
+            scene,
+            generator: checkpoint.map(|c| (c, Session::new(c, device, seed))),
+            model_size: project.size.unwrap_or_else(|| model_size(width, height, token_px)),
+            output_size: output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2))),
+            chunk_frames: checkpoint.map_or(4, |c| c.dit.config.chunk_frames()),
+            next_frame: 0,
+            stages: StageSeconds::default(),
+        })
+    }
+
+    /// Size of the frames.
+    pub fn output_size(&self) -> (usize, usize) {
+        self.output_size
+    }
+
+    /// Size the model works at.
+    pub fn model_size(&self) -> (usize, usize) {
+        self.model_size
+    }
+
+    /// The next frames of the video.
+    pub fn next_chunk(&mut self) -> Result<Vec<Picture>> {
+        self.stages = StageSeconds::default();
+        let frames: Vec<usize> = (self.next_frame..self.next_frame + self.chunk_frames).collect();
+        self.next_frame += self.chunk_frames;
+        let mut clock = Instant::now();
+        let full: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.output_size)).collect();
+        if self.generator.is_none() {
+            self.stages.guide = lap(&mut clock);
+            return Ok(full.into_iter().map(|guide| guide.rgb).collect());
+        }
+        let small: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.model_size)).collect();
+        self.stages.guide = lap(&mut clock);
+        let points: Vec<FramePoints> = frames.iter().map(|f| self.points(*f)).collect();
+        let Some((checkpoint, session)) = &mut self.generator else { return Ok(Vec::new()) };
+        let config = &checkpoint.dit.config;
+        let condition = Condition::new(config, &checkpoint.codec, &small, &points);
+        self.stages.condition = lap(&mut clock);
+        let chunk = session.next_chunk(&condition)?;
+        let shown = chunk.frames(&condition, config.cell_px, config.frames_per_latent, self.model_size.0, self.model_size.1);
+        self.stages.passes = session.pass_seconds.clone();
+        self.stages.decode = lap(&mut clock) - self.stages.passes.iter().sum::<f64>();
+        let finished = shown
+            .into_iter()
+            .zip(&full)
+            .map(|(picture, guide)| if self.model_size == self.output_size { picture } else { self.at_output_size(&picture, guide) })
+            .collect();
+        self.stages.detail = lap(&mut clock);
+        Ok(finished)
+    }
+
+    /// Detail of the source is put back where the output is larger than the model's picture; a smaller output is an average of it.
+    fn at_output_size(&self, picture: &Picture, guide: &GuideFrame) -> Picture {
+        let (width, height) = self.output_size;
+        match width >= picture.width && height >= picture.height {
+            true => detail_transfer(picture, guide),
+            false if width <= picture.width && height <= picture.height => picture.resized(width, height),
+            false => enlarged(picture, width, height),
+        }
+    }
+
+    fn guide(&self, frame: usize, (width, height): (usize, usize)) -> GuideFrame {
+        self.layers.warp(&self.scene.plate_motion(frame), &self.scene.object_motions(frame), width, height)
+    }
+
+    /// Track points of a frame, in px of the model's picture.
+    fn points(&mut self, frame: usize) -> FramePoints {
+        self.scene.advance(&mut self.field, frame);
+        let scale = Vec2::new(self.model_size.0 as f32 / self.scene.width as f32, self.model_size.1 as f32 / self.scene.height as f32);
+        let tracks = self.field.frame(frame).cloned().unwrap_or_default();
+        FramePoints {
+            ids: self.field.ids.clone(),
+            states: self.field.states(frame).unwrap_or_default().to_vec(),
+            positions: tracks.positions.iter().map(|p| *p * scale).collect(),
+            visible: tracks.visible,
+        }
+    }
+}
+
+/// Seconds since `clock`, which starts anew.
+fn lap(clock: &mut Instant) -> f64 {
+    let seconds = clock.elapsed().as_secs_f64();
+    *clock = Instant::now();
+    seconds
+}
