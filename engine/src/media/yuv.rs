@@ -90,7 +90,8 @@ fn y_of(rgb: [f32; 3]) -> f32 {
     KR * rgb[0] + KG * rgb[1] + KB * rgb[2]
 }
 
-/// Clamped to 0..1; `max` before `min` turns NaN into 0.
+/// Clamped to 0..1; `max` turns NaN into 0.
+#[allow(clippy::manual_clamp, reason = "clamp would keep NaN")]
 #[inline(always)]
 fn clean(rgb: [f32; 3]) -> [f32; 3] {
     rgb.map(|c| c.max(0.0).min(1.0))
