@@ -1,6 +1,8 @@
 //! Video files as the world sees them: the boxes of the MP4 by our own reading, the stream by `ffprobe` and `ffmpeg` where
 //! they are installed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

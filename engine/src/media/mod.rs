@@ -15,7 +15,7 @@ use crate::picture::Picture;
 use crate::{Error, Result};
 
 /// Where the frames of a render go, one by one.
-pub trait FrameSink {
+pub trait FrameSink: Send {
     /// Takes the next frame; its size must be the one the sink was made for.
     fn push(&mut self, frame: &Picture) -> Result<()>;
     /// Makes the result appear under its name. A sink that is dropped instead leaves nothing.

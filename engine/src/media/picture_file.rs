@@ -59,14 +59,12 @@ pub fn save_png(picture: &Picture, path: &Path) -> Result<()> {
     let (Ok(width @ 1..), Ok(height @ 1..)) = (width, height) else {
         return Err(Error::file(path, format_args!("a picture of {}x{} cannot be a PNG", picture.width, picture.height)));
     };
-    let bytes = rgb8(picture);
-    write_atomic(path, |writer| {
-        let encoder = PngEncoder::new_with_quality(writer, CompressionType::Fast, FilterType::Adaptive);
-        encoder.write_image(&bytes, width, height, ExtendedColorType::Rgb8).map_err(|error| match error {
-            ImageError::IoError(error) => error,
-            error => std::io::Error::other(error),
-        })
-    })
+    // In memory first: the encoder would bury the reason of a failed write in its own error.
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(&rgb8(picture), width, height, ExtendedColorType::Rgb8)
+        .map_err(|error| Error::file(path, format_args!("cannot be written as PNG ({error})")))?;
+    write_atomic(path, |writer| writer.write_all(&png))
 }
 
 /// The picture's samples rounded to 8 bits, RGB, row-major; clamped to 0..1, NaN is 0.

@@ -22,7 +22,7 @@ const TIMESCALE: u32 = 90_000;
 /// openh264 refuses longer and shorter sides.
 const MAX_SIDES: (usize, usize) = (3840, 2160);
 const MIN_SIDE: usize = 16;
-/// 40.7 dB in RGB at 360p, where 4:2:0 alone leaves 46; 2 Mbit/s at 16 frames/s.
+/// Measured on the panning coffee of the test, 360p at 16 frames/s: 40.7 dB in RGB (4:2:0 alone: 45.5) at 2 Mbit/s.
 const QUANTISER: u8 = 14;
 /// muxide holds the compressed video in memory until the end, and MP4's 32-bit offsets end at 4 GiB.
 const MAX_BYTES: usize = 2 << 30;

@@ -48,20 +48,25 @@ impl Yuv420 {
                 &picture.data[row * picture.width..][..picture.width]
             });
             for (row, luma) in rows.iter().zip(luma.chunks_mut(width)) {
-                let last = row.len() - 1;
-                luma.iter_mut().enumerate().for_each(|(x, luma)| *luma = (16.0 + 219.0 * y_of(clean(row[x.min(last)])) + 0.5) as u8);
+                let (inside, beyond) = luma.split_at_mut(row.len().min(width));
+                inside.iter_mut().zip(*row).for_each(|(luma, rgb)| *luma = (16.5 + 219.0 * y_of(clean(*rgb))) as u8);
+                beyond.fill(inside.last().copied().unwrap_or(16));
             }
-            let column = |x: usize| {
-                let x = x.min(picture.width - 1);
-                let (top, bottom) = (clean(rows[0][x]), clean(rows[1][x]));
+            // The mean of both rows, with one more column at the left and, for odd widths, at the right.
+            let mean = |top: &[f32; 3], bottom: &[f32; 3]| {
+                let (top, bottom) = (clean(*top), clean(*bottom));
                 [0, 1, 2].map(|c| 0.5 * (top[c] + bottom[c]))
             };
-            for (i, (u, v)) in u.iter_mut().zip(v).enumerate() {
-                let (left, centre, right) = (column((2 * i).saturating_sub(1)), column(2 * i), column(2 * i + 1));
-                let rgb = [0, 1, 2].map(|c| 0.25 * left[c] + 0.5 * centre[c] + 0.25 * right[c]);
+            let mut means = Vec::with_capacity(width + 1);
+            means.push(mean(&rows[0][0], &rows[1][0]));
+            means.extend(rows[0].iter().zip(rows[1]).map(|(top, bottom)| mean(top, bottom)));
+            means.resize(width + 1, means[means.len() - 1]);
+            // Columns 2i - 1, 2i and 2i + 1 of the picture around chroma sample i.
+            for ((u, v), around) in u.iter_mut().zip(v).zip(means.windows(3).step_by(2)) {
+                let rgb = [0, 1, 2].map(|c| 0.25 * around[0][c] + 0.5 * around[1][c] + 0.25 * around[2][c]);
                 let y = y_of(rgb);
-                *u = (128.0 + 224.0 * (rgb[2] - y) / (2.0 * (1.0 - KB)) + 0.5) as u8;
-                *v = (128.0 + 224.0 * (rgb[0] - y) / (2.0 * (1.0 - KR)) + 0.5) as u8;
+                *u = (128.5 + 224.0 / (2.0 * (1.0 - KB)) * (rgb[2] - y)) as u8;
+                *v = (128.5 + 224.0 / (2.0 * (1.0 - KR)) * (rgb[0] - y)) as u8;
             }
         });
     }
@@ -90,7 +95,8 @@ fn y_of(rgb: [f32; 3]) -> f32 {
     KR * rgb[0] + KG * rgb[1] + KB * rgb[2]
 }
 
-/// Clamped to 0..1; `max` before `min` turns NaN into 0.
+/// Clamped to 0..1; `max` turns NaN into 0.
+#[allow(clippy::manual_clamp, reason = "clamp would keep NaN")]
 #[inline(always)]
 fn clean(rgb: [f32; 3]) -> [f32; 3] {
     rgb.map(|c| c.max(0.0).min(1.0))
