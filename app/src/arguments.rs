@@ -17,18 +17,117 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
+    Render(RenderOptions),
+    /// Measure a model on held-out synthetic clips.
+    Eval(EvalOptions),
+    /// Say which models there are, what they are and where they came from.
+    Models(ModelsOptions),
+    /// Measure the speed of every stage.
+    Bench(BenchOptions),
     /// Train Sketch on clips made on the fly from photographs and cut-outs.
     Train(TrainOptions),
 }
 
-/// Where the pictures for training and evaluation are.
+/// Which model, and where it runs.
+#[derive(Args, Clone)]
+pub struct ModelChoice {
+    /// `sketch` (embedded), a model folder, or `none` for the guide alone.
+    #[arg(long, default_value = "sketch")]
+    pub model: String,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
+pub struct RenderOptions {
+    /// The project file.
+    pub project: PathBuf,
+    /// The video or the folder to write.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Frames to render; the project's own number if not given.
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Size of the video, as WxH; the picture's own if not given.
+    #[arg(long, value_parser = size)]
+    pub size: Option<(usize, usize)>,
+    /// Decides everything random; the project's own if not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+}
+
+#[derive(Args)]
+pub struct EvalOptions {
+    /// `sketch` (embedded) or a model folder.
+    pub model: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Clips to measure.
+    #[arg(long, default_value_t = 64)]
+    pub clips: usize,
+    /// Size of the clips, as WxH.
+    #[arg(long, value_parser = size, default_value = "256x256")]
+    pub size: (usize, usize),
+    /// Where to put a contact sheet (PNG): input, plain warp, guide, ours, truth.
+    #[arg(long)]
+    pub sheet: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Noise levels instead of the checkpoint's, for comparisons: falling, such as 1.0,0.5.
+    #[arg(long, value_delimiter = ',')]
+    pub noise_levels: Option<Vec<f32>>,
+    #[command(flatten)]
+    pub folders: PictureFolders,
+}
+
+#[derive(Args)]
+pub struct ModelsOptions {
+    /// A model folder to describe besides the embedded one.
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct BenchOptions {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Size the model works at, as WxH.
+    #[arg(long, value_parser = size, default_value = "384x216")]
+    pub size: (usize, usize),
+    /// Chunks to make; the first 20 are not counted.
+    #[arg(long, default_value_t = 60)]
+    pub chunks: usize,
+    /// Measure training steps instead: this many.
+    #[arg(long)]
+    pub training: Option<usize>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+}
+
+/// `WxH` in pixels.
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let parsed = text.split_once(['x', 'X']).and_then(|(w, h)| Some((w.trim().parse().ok()?, h.trim().parse().ok()?)));
+    match parsed {
+        Some((w, h)) if (16..=8192).contains(&w) && (16..=8192).contains(&h) => Ok((w, h)),
+        Some((w, h)) => Err(format!("{w}x{h} is out of range; each side must be 16 to 8192 px")),
+        None => Err(format!("`{text}` is not a size; write it as 384x216")),
+    }
+}
+
+/// Where the pictures for training and evaluation are; `make train-data` fetches them.
 #[derive(Args, Clone)]
 pub struct PictureFolders {
     /// Folders of photographs, searched with all below them.
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, num_args = 1.., default_values_os_t = [fetched("photos")])]
     pub photos: Vec<PathBuf>,
     /// Folders of cut-outs (pictures with transparency).
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, num_args = 1.., default_values_os_t = [fetched("cutouts")])]
     pub cutouts: Vec<PathBuf>,
     /// Memory for decoded photographs, MiB.
     #[arg(long, default_value_t = 4096)]
@@ -69,4 +168,9 @@ pub struct TrainOptions {
     /// Train the tiny test model instead of Sketch.
     #[arg(long)]
     pub tiny: bool,
+}
+
+/// Where `make train-data` puts its pictures.
+fn fetched(folder: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/kinebrush/train-data").join(folder)
 }

@@ -4,6 +4,10 @@
 
 mod allocator;
 mod arguments;
+mod bench;
+mod eval;
+mod models;
+mod render;
 mod train;
 
 use arguments::{Arguments, Command};
@@ -20,6 +24,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match arguments.command {
+        Command::Render(options) => render::run(&options),
+        Command::Eval(options) => eval::run(&options),
+        Command::Models(options) => models::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Train(options) => train::run(&options),
     };
     match result {

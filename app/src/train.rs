@@ -1,9 +1,10 @@
 //! `kinebrush train`.
 
 use crate::arguments::{PictureFolders, TrainOptions};
+use indicatif::{ProgressBar, ProgressStyle};
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::train::pool::Pool;
-use kinebrush_engine::train::trainer::{Settings, train};
+use kinebrush_engine::train::trainer::{Event, Settings, train};
 
 /// Opens the pictures for training and those held out, and says what was found.
 pub fn open_pools(folders: &PictureFolders) -> anyhow::Result<(Pool, Pool)> {
@@ -26,7 +27,23 @@ pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
         seed: options.seed,
     };
     let (pool, held_out) = open_pools(&options.folders)?;
-    let report = train(&settings, pool, held_out)?;
+    let bar = ProgressBar::new((options.minutes * 60.0) as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {msg}  {eta} left")?);
+    let mut last_line = Instant::now();
+    let report = train(&settings, pool, &held_out, &mut |event| match event {
+        Event::Step { step, loss, examples_per_s, seconds } => {
+            let text = format!("step {step}, loss {loss:.5}, {examples_per_s:.2} examples/s");
+            // Where nobody watches a bar, a line a minute says as much.
+            if bar.is_hidden() && last_line.elapsed().as_secs() >= 60 {
+                last_line = Instant::now();
+                eprintln!("{text}, {:.1} of {} minutes", seconds / 60.0, options.minutes);
+            }
+            bar.set_position(seconds as u64);
+            bar.set_message(text);
+        }
+        Event::Evaluated(line) => bar.suspend(|| eprintln!("{line}")),
+    })?;
+    bar.finish_and_clear();
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }

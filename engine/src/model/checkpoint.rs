@@ -39,6 +39,8 @@ pub struct Checkpoint {
     pub codec: PatchCodec,
     /// The network.
     pub dit: Dit,
+    /// Numbers in the network.
+    pub parameters: usize,
 }
 
 const CODEC: [&str; 3] = ["codec.mean", "codec.basis", "codec.scale"];
@@ -99,10 +101,11 @@ impl Checkpoint {
         }
         let [mean, basis, scale] = <[Vec<f32>; 3]>::try_from(parts).map_err(|_| Error::file(path, "has no codec"))?;
         let codec = PatchCodec { cell_px: config.cell_px, frames: config.frames_per_latent, mean, basis, scale };
+        let count = tensors.values().map(Tensor::elem_count).sum();
         let parameters = Parameters::loaded(path, tensors, device, trainable);
         let dit = Dit::new(config, Kernels::for_device(device), &parameters)?;
         let variables = parameters.finish()?;
-        Ok((Self { card, codec, dit }, variables))
+        Ok((Self { card, codec, dit, parameters: count }, variables))
     }
 }
 

@@ -14,9 +14,10 @@ pub fn device_by_name(name: &str) -> Result<Device> {
         "cpu" => Ok(Device::Cpu),
         "cuda" if cfg!(feature = "cuda") => Device::new_cuda(index).map_err(refused),
         "metal" if cfg!(feature = "metal") => Device::new_metal(index).map_err(refused),
-        "cuda" | "metal" => {
-            Err(Error::field("device", format!("this build has no {kind}; build with `cargo build --release --features {kind}` or choose cpu")))
-        }
+        "cuda" | "metal" => Err(Error::field(
+            "device",
+            format!("this build has no {kind}; build with `cargo build --release --features {kind}` or choose cpu"),
+        )),
         _ => Err(Error::field("device", format!("`{name}` is not known; choose cpu, cuda, cuda:N or metal"))),
     }
 }

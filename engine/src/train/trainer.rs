@@ -19,7 +19,6 @@ use crate::train::loss::PatchLoss;
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::pool::Pool;
 use candle_core::{Device, Tensor, safetensors};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,12 +58,27 @@ const WARM_UP_STEPS: f64 = 200.0;
 /// Share of the run over which the learning rate falls.
 const COOL_DOWN: f64 = 0.4;
 
+/// What a run reports as it goes.
+pub enum Event<'a> {
+    /// After each step.
+    Step {
+        /// Steps done.
+        step: u64,
+        /// Smoothed loss.
+        loss: f32,
+        /// Examples per second of this session.
+        examples_per_s: f64,
+        /// Seconds trained, over every resumption.
+        seconds: f64,
+    },
+    /// After each evaluation, with its line in the log.
+    Evaluated(&'a str),
+}
+
 /// Trains until the time is up; returns the last evaluation.
-pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> {
+pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn FnMut(Event)) -> Result<Report> {
     std::fs::create_dir_all(&settings.run).map_err(|e| Error::file(&settings.run, e))?;
     let mut run = Run::open(settings, &pool)?;
-    let bar = ProgressBar::new((settings.minutes * 60.0) as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {elapsed} < {eta}  {msg}").map_err(|e| Error::field("progress", e))?);
     let stop = Arc::new(AtomicBool::new(false));
     let pool = Arc::new(pool);
     let examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
@@ -73,7 +87,6 @@ pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> 
     let mut smooth_loss = None;
     let mut examples_done = 0usize;
     let mut last_evaluation = Instant::now();
-    let mut best = run.best_score()?;
     loop {
         pool.rotate_to(run.optimizer.steps() / STEPS_PER_EPOCH)?;
         let batch = examples.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
@@ -83,37 +96,28 @@ pub fn train(settings: &Settings, pool: Pool, held_out: Pool) -> Result<Report> 
         run.seconds = already + started.elapsed().as_secs_f64();
         let smooth = smooth_loss.map_or(loss, |s: f32| s + 0.02 * (loss - s));
         smooth_loss = Some(smooth);
-        bar.set_position(run.seconds as u64);
-        let rate = examples_done as f64 / started.elapsed().as_secs_f64();
-        bar.set_message(format!("step {} loss {smooth:.5} {rate:.2} examples/s", run.optimizer.steps()));
+        let examples_per_s = examples_done as f64 / started.elapsed().as_secs_f64();
+        tell(Event::Step { step: run.optimizer.steps(), loss: smooth, examples_per_s, seconds: run.seconds });
         let over = run.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| run.optimizer.steps() >= most);
-        if over || last_evaluation.elapsed() > Duration::from_secs_f64(settings.evaluate_every * 60.0) {
-            run.save(settings)?;
-            let report = run.evaluate(settings, &held_out)?;
-            let line = format!(
-                "step {} minute {:.1} examples/s {rate:.2} loss {smooth:.5} uncovered {:+.2} dB (guide {:+.2}) covered {:+.2} dB sharpness {:.2} ({:.2})",
-                run.optimizer.steps(),
-                run.seconds / 60.0,
-                report.uncovered_gain_db,
-                report.guide_uncovered_gain_db,
-                report.covered_delta_db,
-                report.sharpness,
-                report.baseline_sharpness,
-            );
-            bar.println(&line);
-            eprintln!("{line}");
-            run.log(settings, &line)?;
-            if best.is_none_or(|b| report.uncovered_gain_db > b) {
-                best = Some(report.uncovered_gain_db);
-                run.export(&settings.run.join("best"), settings, &report)?;
-            }
-            last_evaluation = Instant::now();
-            if over {
-                stop.store(true, Ordering::Relaxed);
-                run.export(&settings.run.join("last"), settings, &report)?;
-                bar.finish();
-                return Ok(report);
-            }
+        if !over && last_evaluation.elapsed() < Duration::from_secs_f64(settings.evaluate_every * 60.0) {
+            continue;
+        }
+        run.save(settings)?;
+        let report = run.evaluate(settings, held_out)?;
+        let minutes = run.seconds / 60.0;
+        let line =
+            format!("step {}, minute {minutes:.1}, {examples_per_s:.2} examples/s, loss {smooth:.5}: {report}", run.optimizer.steps());
+        tell(Event::Evaluated(&line));
+        run.log(settings, &line)?;
+        if run.best.is_none_or(|best| report.uncovered_gain_db > best) {
+            run.best = Some(report.uncovered_gain_db);
+            run.export(&settings.run.join("best"), settings, &report)?;
+        }
+        last_evaluation = Instant::now();
+        if over {
+            stop.store(true, Ordering::Relaxed);
+            run.export(&settings.run.join("last"), settings, &report)?;
+            return Ok(report);
         }
     }
 }
@@ -126,6 +130,8 @@ struct Run {
     dit: Dit,
     optimizer: AdamW,
     seconds: f64,
+    /// Largest gain of an evaluation so far, dB.
+    best: Option<f64>,
 }
 
 impl Run {
@@ -143,12 +149,14 @@ impl Run {
             (settings.config.clone(), codec, dit, parameters.finish()?)
         };
         let decoder = Arc::new(codec.decoder());
-        let mut run = Self { config, codec, decoder, dit, optimizer: AdamW::new(variables)?, seconds: 0.0 };
+        let mut run = Self { config, codec, decoder, dit, optimizer: AdamW::new(variables)?, seconds: 0.0, best: None };
         let optimizer = state.join("optimizer.safetensors");
         if optimizer.exists() {
             let tensors = safetensors::load(&optimizer, &device).map_err(|e| Error::file(&optimizer, e))?;
             run.optimizer.restore(&tensors)?;
-            run.seconds = tensors.get("seconds").map(|t| t.to_vec1::<f64>()).transpose()?.map_or(0.0, |s| s[0]);
+            let number = |name: &str| tensors.get(name).map(|t| t.to_vec1::<f64>()).transpose().map(|v| v.map(|v| v[0]));
+            run.seconds = number("seconds")?.unwrap_or(0.0);
+            run.best = number("best")?;
         }
         Ok(run)
     }
@@ -185,7 +193,11 @@ impl Run {
         let state = settings.run.join("state");
         checkpoint::save(&state, &self.card(settings, None), &self.codec, &self.optimizer.averaged()?, false)?;
         let mut tensors = self.optimizer.state()?;
-        tensors.insert("seconds".into(), Tensor::from_slice(&[self.seconds], 1, &Device::Cpu)?);
+        for (name, value) in [("seconds", Some(self.seconds)), ("best", self.best)] {
+            if let Some(value) = value {
+                tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
+            }
+        }
         let mut list: Vec<_> = tensors.iter().collect();
         list.sort_by_key(|(name, _)| name.as_str());
         let path = state.join("optimizer.safetensors");
@@ -202,10 +214,6 @@ impl Run {
         let (checkpoint, _) = Checkpoint::load_trainable(&settings.run.join("state"), &Device::Cpu, false)?;
         let sheet = settings.run.join(format!("sheet-{:06}.png", self.optimizer.steps()));
         evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.evaluation_clips, (256, 256), Some(&sheet))
-    }
-
-    fn best_score(&self) -> Result<Option<f64>> {
-        Ok(None)
     }
 
     fn log(&self, settings: &Settings, line: &str) -> Result<()> {

@@ -1,0 +1,24 @@
+//! `kinebrush eval`.
+
+use crate::arguments::EvalOptions;
+use crate::{models, train};
+use anyhow::Context;
+use kinebrush_engine::model::device::device_by_name;
+use kinebrush_engine::train::evaluate::evaluate;
+
+pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
+    let device = device_by_name(&options.device)?;
+    let mut checkpoint =
+        models::open(&options.model, &device)?.context("model: `none` has nothing to measure; choose sketch or a folder")?;
+    if let Some(levels) = &options.noise_levels {
+        checkpoint.dit.config.noise_levels = levels.clone();
+        checkpoint.dit.config.validate().context("--noise-levels")?;
+    }
+    let (_, held_out) = train::open_pools(&options.folders)?;
+    let report = evaluate(&checkpoint, &device, &held_out, options.clips, options.size, options.sheet.as_deref())?;
+    match options.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => println!("{report}"),
+    }
+    Ok(())
+}
