@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn path_goes_through_its_places_at_constant_speed() {
-        let through = [Vec2::ZERO, Vec2::new(40.0, 10.0), Vec2::new(40.0, 10.0), Vec2::new(50.0, 80.0), Vec2::new(52.0, 81.0)];
+        let through = [Vec2::ZERO, Vec2::new(40.0, 10.0), Vec2::new(40.0, 10.0), Vec2::new(70.0, 50.0), Vec2::new(60.0, 100.0)];
         let path = Path::new(&through);
         for (place, arc) in through.iter().zip(&path.at_place) {
             assert!(path.at(*arc).distance(*place) < 1e-2, "{place}");
@@ -148,7 +148,7 @@ mod tests {
         let step = path.length() / steps as f32;
         for i in 0..steps {
             let speed = path.at(i as f32 * step).distance(path.at((i + 1) as f32 * step)) / step;
-            assert!((0.9..1.03).contains(&speed), "step {i}: {speed}");
+            assert!((0.95..1.03).contains(&speed), "step {i}: {speed}");
         }
     }
 

@@ -7,6 +7,7 @@ mod curve;
 pub mod layer_motion;
 pub mod npz;
 pub mod project;
+mod raster;
 pub mod region;
 pub mod scene;
 pub mod stroke;

@@ -216,7 +216,7 @@ mod tests {
     fn tracks() -> Tracks {
         let frame = |t: usize| TrackFrame {
             positions: (0..7).map(|i| Vec2::new(i as f32 * 1.25 + t as f32, -0.5 * i as f32)).collect(),
-            visible: (0..7).map(|i| (i + t) % 3 != 0).collect(),
+            visible: (0..7).map(|i| !(i + t).is_multiple_of(3)).collect(),
         };
         Tracks { points: 7, frames: (0..5).map(frame).collect() }
     }
@@ -289,7 +289,7 @@ mod tests {
         for (kind, data) in [("<f4", floats(&places)), ("<f8", doubles)] {
             for (visible, bits) in [("|b1", vec![1, 0]), ("|u1", vec![255, 0]), ("<f4", floats(&[0.9, 0.2]))] {
                 let entries = [("tracks.npy", npy(kind, "(1, 2, 2)", &data)), ("visibility.npy", npy(visible, "(1, 2)", &bits))];
-                assert_eq!(load(&stored(&entries)).unwrap().frames, [expected.clone()], "{kind} {visible}");
+                assert_eq!(load(&stored(&entries)).unwrap().frames, std::slice::from_ref(&expected), "{kind} {visible}");
             }
         }
     }

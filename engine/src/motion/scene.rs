@@ -204,7 +204,7 @@ impl Scene {
         field.push(tracks, states);
     }
 
-    /// Adds a point to every cell of the grid in which none shows at `frame`, where the picture is newly uncovered; returns how many.
+    /// Adds a point to every cell of the grid that has none near at `frame`, where the picture is newly uncovered; returns how many.
     /// Call it before [`Scene::advance`] for the same frame.
     pub fn seed_uncovered(&self, field: &mut TrackField, frame: usize) -> usize {
         let spacing = field.spacing();
@@ -218,8 +218,12 @@ impl Scene {
             let layer = if usize::from(*layer) <= self.layers.len() { usize::from(*layer) } else { 0 };
             let place = moment.motions[layer].apply(*source);
             if self.inside(place) && self.front_layer(&moment, place, layer).is_none() {
+                // Its own cell and those whose middle is within one spacing: a mere zoom does not make the grid denser.
                 let cell = place / spacing;
-                seen[(cell.y as usize).min(rows - 1) * columns + (cell.x as usize).min(columns - 1)] = true;
+                let around = |at: f32, count: usize| (at as usize).saturating_sub(1)..(at as usize + 2).min(count);
+                for (row, column) in around(cell.y, rows).flat_map(|row| around(cell.x, columns).map(move |column| (row, column))) {
+                    seen[row * columns + column] |= cell.distance(Vec2::new(column as f32 + 0.5, row as f32 + 0.5)) <= 1.0;
+                }
             }
         }
         let fresh = seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(i, _)| {

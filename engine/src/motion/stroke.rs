@@ -321,7 +321,8 @@ mod tests {
     #[test]
     fn bad_values_are_named() {
         let good = stroke(&[(0.0, 0.0, 0.0), (4.0, 5.0, 5.0)]);
-        let cases: [(&str, fn(&mut Stroke)); 9] = [
+        type Spoil = fn(&mut Stroke);
+        let cases: [(&str, Spoil); 9] = [
             ("strokes[1].path: ", |s| s.path.clear()),
             ("strokes[1].path[1]: ", |s| s.path[1].frame = 0.0),
             ("strokes[1].path[0]: ", |s| s.path[0].frame = f32::NAN),

@@ -103,8 +103,8 @@ fn a_soft_object_bends_and_its_border_stays() {
 
     let pinned = scene(strokes(), vec![square(100.0, 0.0, 100.0)]);
     let map = &pinned.object_motions(10)[0];
-    assert_eq!((moved(map, 112.0, 50.0), moved(map, 130.0, 50.0)), (0.0, 0.0));
-    assert!((moved(map, 84.0, 50.0) - moved(&free.object_motions(10)[0], 84.0, 50.0)).abs() < 1e-3);
+    assert!(moved(map, 112.0, 50.0).abs() < 1e-3 && moved(map, 130.0, 50.0).abs() < 1e-3);
+    assert!((moved(map, 84.0, 50.0) - moved(&free.object_motions(10)[0], 84.0, 50.0)).abs() < 0.1);
     let (field, _, states) = at(&pinned, 10);
     for (source, state) in field.sources.iter().zip(&states) {
         let expected = match (source.x > 100.0, source.distance(Vec2::new(100.0, 50.0)) < 34.0) {
