@@ -12,6 +12,7 @@ pub mod pool;
 mod pyramid;
 mod raster;
 mod region;
+mod scan;
 mod scene;
 mod shape;
 mod split;

@@ -4,7 +4,7 @@
 //! sharper and no softer than the later ones; colours are premultiplied and stay in 0..1. Guarded by the tests below and of `clip`.
 
 use crate::picture::{Grid, Mask, Picture};
-use glam::{Affine2, Vec2};
+use glam::{Affine2, Vec2, Vec4};
 
 /// Empty or repeated texels around a texture, so that the kernel never leaves it and an object fades out inside it.
 pub(super) const PAD: usize = 3;
@@ -22,11 +22,7 @@ impl Layer {
     pub fn alpha_at(&self, point: Vec2) -> f32 {
         let at = self.texture_from_source.transform_point2(point);
         let inside = |v: f32, size: usize| v >= 1.5 && v < size as f32 - 1.5;
-        if inside(at.x, self.texture.width) && inside(at.y, self.texture.height) {
-            sample(&self.texture, at.x, at.y)[3].clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
+        if inside(at.x, self.texture.width) && inside(at.y, self.texture.height) { sample(&self.texture, at.x, at.y)[3] } else { 0.0 }
     }
 
     /// The layer's alpha over a frame of the source's size, not moved.
@@ -77,31 +73,32 @@ impl Layer {
             }
             for x in first.ceil() as usize..=last.floor() as usize {
                 let at = start + step * x as f32;
-                let [r, g, b, alpha] = sample(&self.texture, at.x, at.y);
-                let alpha = alpha.clamp(0.0, 1.0);
-                put(y * width + x, [r.clamp(0.0, alpha), g.clamp(0.0, alpha), b.clamp(0.0, alpha), alpha]);
+                put(y * width + x, sample(&self.texture, at.x, at.y));
             }
         }
     }
 }
 
-/// Catmull-Rom sample at texel coordinates (centres at +0.5), which must lie 1.5 texels inside the texture.
+/// Catmull-Rom sample at texel coordinates (centres at +0.5), which must lie 1.5 texels inside the texture; clamped to what a
+/// premultiplied colour may be.
 #[inline(always)]
 fn sample(texture: &Grid<[f32; 4]>, x: f32, y: f32) -> [f32; 4] {
     let (x, y) = (x - 0.5, y - 0.5);
     // Rounding may carry a point a hair over the border.
-    let column = (x as usize).clamp(1, texture.width - 3);
-    let row = (y as usize).clamp(1, texture.height - 3);
+    let column = (x as i32).clamp(1, texture.width as i32 - 3);
+    let row = (y as i32).clamp(1, texture.height as i32 - 3);
     let (wx, wy) = (catmull_rom(x - column as f32), catmull_rom(y - row as f32));
-    let mut sum = [0.0; 4];
-    for (j, wy) in wy.iter().enumerate() {
-        let start = (row + j - 1) * texture.width + column - 1;
-        let taps = &texture.data[start..start + 4];
-        for c in 0..4 {
-            sum[c] += wy * (wx[0] * taps[0][c] + wx[1] * taps[1][c] + wx[2] * taps[2][c] + wx[3] * taps[3][c]);
-        }
+    let mut start = (row as usize - 1) * texture.width + column as usize - 1;
+    let mut sum = Vec4::ZERO;
+    for wy in wy {
+        // One vector per texel: the compiler does not find that by itself.
+        let [a, b, c, d] = texture.data[start..start + 4] else { return [0.0; 4] };
+        let line = Vec4::from_array(a) * wx[0] + Vec4::from_array(b) * wx[1] + Vec4::from_array(c) * wx[2] + Vec4::from_array(d) * wx[3];
+        sum += line * wy;
+        start += texture.width;
     }
-    sum
+    let alpha = sum.w.clamp(0.0, 1.0);
+    sum.max(Vec4::ZERO).min(Vec4::splat(alpha)).to_array()
 }
 
 #[inline(always)]

@@ -23,22 +23,40 @@ pub(super) fn sketched(shape: &Mask, rng: &mut ChaCha8Rng) -> Mask {
             [TAU / length * angle.cos(), TAU / length * angle.sin(), rng.random_range(0.0..TAU), rng.random_range(0.1..0.5)]
         })
         .collect();
-    let (outside, inside) = (distance(shape, 1.0), distance(shape, 0.0));
+    let Some((left, top, right, bottom)) = surroundings(shape) else {
+        return shape.clone();
+    };
+    let rows = (top..bottom).flat_map(|y| &shape.data[y * shape.width + left..y * shape.width + right]);
+    let near = Mask { width: right - left, height: bottom - top, data: rows.copied().collect() };
+    let (outside, inside) = (distance(&near, 1.0), distance(&near, 0.0));
     let mut drawn = shape.clone();
     let (mut area, mut kept) = (0, 0);
-    for (i, sample) in drawn.data.iter_mut().enumerate() {
-        let signed = if *sample > 0.5 { 0.5 - inside[i] } else { outside[i] - 0.5 };
-        area += usize::from(*sample > 0.5);
+    for (i, was) in near.data.iter().enumerate() {
+        let (x, y) = (left + i % near.width, top + i / near.width);
+        let sample = &mut drawn.data[y * shape.width + x];
+        let signed = if *was > 0.5 { 0.5 - inside[i] } else { outside[i] - 0.5 };
         if signed.abs() < 3.0 {
-            let (x, y) = ((i % shape.width) as f32, (i / shape.width) as f32);
-            let noise: f32 = waves.iter().map(|[u, v, phase, amplitude]| amplitude * (u * x + v * y + phase).sin()).sum();
-            let drawn = signed < (bias + noise).clamp(-1.5, 2.0);
-            *sample = f32::from(u8::from(drawn));
+            let noise: f32 = waves.iter().map(|[u, v, phase, amplitude]| amplitude * (u * x as f32 + v * y as f32 + phase).sin()).sum();
+            *sample = f32::from(u8::from(signed < (bias + noise).clamp(-1.5, 2.0)));
         }
+        area += usize::from(*was > 0.5);
         kept += usize::from(*sample > 0.5);
     }
     // A thin thing may vanish where its outline is drawn too tight: nobody would draw that.
     if 2 * kept < area { shape.clone() } else { drawn }
+}
+
+/// The rectangle around what is set, wide enough for any displacement: left, top, right, bottom; `None` for an empty mask.
+fn surroundings(shape: &Mask) -> Option<(usize, usize, usize, usize)> {
+    let mut rows = shape.data.chunks_exact(shape.width).enumerate().filter(|(_, row)| row.iter().any(|v| *v > 0.5)).map(|(y, _)| y);
+    let top = rows.next()?;
+    let bottom = rows.next_back().unwrap_or(top) + 1;
+    let mut columns = (0..shape.width).filter(|x| (top..bottom).any(|y| shape.at(*x, y) > 0.5));
+    let left = columns.next()?;
+    let right = columns.next_back().unwrap_or(left) + 1;
+    let margin = REACH as usize + 1;
+    let below = |edge: usize, size: usize| (edge + margin).min(size);
+    Some((left.saturating_sub(margin), top.saturating_sub(margin), below(right, shape.width), below(bottom, shape.height)))
 }
 
 /// Distance of each sample to the nearest one equal to `of`, px, at most about [`REACH`] (two-pass chamfer).

@@ -148,7 +148,7 @@ impl Scene {
         let last = times.last().copied().unwrap_or(0.0);
         let middle = times[times.len() / 2];
         let may_leave = rng.random_bool(0.15);
-        for _ in 0..8 {
+        for attempt in 0..8 {
             let hole = self.hole(last).max(self.hole(middle));
             for k in 1..self.layers.len() {
                 if self.layers[k].state != LayerState::Driven {
@@ -157,7 +157,8 @@ impl Scene {
                 let end = self.motion(k, last).transform_point2(self.layers[k].pivot);
                 let gone = !may_leave && (end.cmplt(Vec2::ZERO).any() || end.cmpgt(self.size).any());
                 let factor = match hole {
-                    hole if hole < HOLE.start => 1.3,
+                    // Twice at most: a hand is only so fast.
+                    hole if hole < HOLE.start => [1.25, 1.25, 1.0][attempt.min(2)],
                     hole if hole >= HOLE.end => 0.75,
                     _ if gone => 0.95,
                     _ => continue,

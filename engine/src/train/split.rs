@@ -15,7 +15,7 @@ pub enum Split {
 /// Side of the thumbnail that pictures are compared by.
 pub(super) const THUMB: usize = 8;
 /// Thumbnails that correlate more than this show the same thing: another size, crop or tint of one picture.
-const SAME_MOTIF: f32 = 0.96;
+const SAME_MOTIF: f32 = 0.98;
 /// Thumbnails that differ by less than this on average are copies.
 const SAME_PICTURE: f32 = 0.012;
 
@@ -72,7 +72,7 @@ pub(super) fn assign(prints: &[Fingerprint]) -> Vec<Option<Split>> {
     for (i, print) in prints.iter().enumerate() {
         key[roots[i]] = key[roots[i]].min(print.hash);
     }
-    let held_out = |group: usize| scramble(key[group]) % 10 == 0;
+    let held_out = |group: usize| scramble(key[group]).is_multiple_of(10);
     let mut groups = roots.clone();
     groups.sort_unstable();
     groups.dedup();
