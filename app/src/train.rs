@@ -6,6 +6,8 @@ use kinebrush_engine::model::config::Config;
 use kinebrush_engine::train::pool::Pool;
 use kinebrush_engine::train::trainer::{Event, Settings, train};
 
+use std::time::Instant;
+
 /// Opens the pictures for training and those held out, and says what was found.
 pub fn open_pools(folders: &PictureFolders) -> anyhow::Result<(Pool, Pool)> {
     let (training, held_out) = Pool::open_both(&folders.photos, &folders.cutouts, folders.memory_mib << 20)?;

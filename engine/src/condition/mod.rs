@@ -43,6 +43,10 @@ pub struct Condition {
     pub guide_latent: Vec<f32>,
     /// The guide's pixels in -1..1, (cells, patch_len).
     pub guide_patches: Vec<f32>,
+    /// Smooth guide minus guide, as latents, (cells, latent_channels).
+    pub smooth_latent: Vec<f32>,
+    /// Smooth guide minus guide, in pixels of -1..1, (cells, patch_len).
+    pub smooth_patches: Vec<f32>,
     /// Share of each pixel that was not seen in the source, (cells, patch_len / 3).
     pub uncovered: Vec<f32>,
     /// Cells in which something has to be invented.
@@ -77,6 +81,8 @@ impl Condition {
             channels: Vec::with_capacity(latents * rows * columns * config.condition_channels()),
             guide_latent: Vec::new(),
             guide_patches: Vec::new(),
+            smooth_latent: Vec::new(),
+            smooth_patches: Vec::new(),
             uncovered: Vec::new(),
             unknown: Vec::new(),
         };
@@ -100,7 +106,8 @@ impl Condition {
         let smooth: Vec<_> = frames.iter().map(|f| pad(&f.smooth, size)).collect();
         let patches = cut(&rgb.iter().collect::<Vec<_>>(), cell);
         let latent = codec.encode(&patches);
-        let smooth = codec.encode(&cut(&smooth.iter().collect::<Vec<_>>(), cell));
+        let smooth_patches = cut(&smooth.iter().collect::<Vec<_>>(), cell);
+        let smooth = codec.encode(&smooth_patches);
         let (states, tracks) = self.track_channels(config, points);
         let cells = self.rows * self.columns;
         for index in 0..cells {
@@ -123,6 +130,8 @@ impl Condition {
             self.channels.extend(states[index]);
             self.channels.extend(&tracks[index * config.raw_track_channels()..][..config.raw_track_channels()]);
         }
+        self.smooth_latent.extend(smooth.iter().zip(&latent).map(|(s, g)| s - g));
+        self.smooth_patches.extend(smooth_patches.iter().zip(&patches).map(|(s, g)| s - g));
         self.guide_latent.extend(latent);
         self.guide_patches.extend(patches);
     }

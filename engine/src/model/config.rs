@@ -57,6 +57,8 @@ pub struct Config {
     pub key_policy: KeyPolicy,
     /// Noise levels of the sampler, falling, in (0, 1].
     pub noise_levels: Vec<f32>,
+    /// Share of the correction that is shown, 0..1: what a held-out calibration found best. 0 means that the guide wins everywhere.
+    pub correction: f32,
     /// Share of the correction that covered pixels may get, 0..1: 0 until it measures better than the guide there.
     pub covered_correction: f32,
 }
@@ -103,6 +105,7 @@ impl Config {
             window_chunks: 2,
             key_policy: KeyPolicy::SinkRotated,
             noise_levels: vec![1.0, 0.5],
+            correction: 1.0,
             covered_correction: 0.0,
         }
     }
@@ -135,6 +138,11 @@ impl Config {
     /// Channels that the condition gives the model per cell, the track map still raw.
     pub fn condition_channels(&self) -> usize {
         self.latent_channels + self.smooth_channels + self.coverage_channels() + 2 + self.raw_track_channels()
+    }
+
+    /// Channels that the network gives per cell: the correction, the lean to the smooth guide, the gate.
+    pub fn output_channels(&self) -> usize {
+        self.latent_channels + 2
     }
 
     /// Channels of the track map before its head: ids packed over the frames of a latent.
@@ -195,8 +203,10 @@ impl Config {
         if self.noise_levels.is_empty() || !falling || self.noise_levels.iter().any(|t| !(*t > 0.0 && *t <= 1.0)) {
             return Err(Error::field("noise_levels", "must fall from at most 1 and stay above 0"));
         }
-        if !(0.0..=1.0).contains(&self.covered_correction) {
-            return Err(Error::field("covered_correction", "must be between 0 and 1"));
+        for (name, share) in [("correction", self.correction), ("covered_correction", self.covered_correction)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Error::field(name, format!("is {share}; it must be between 0 and 1")));
+            }
         }
         Ok(())
     }

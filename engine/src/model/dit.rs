@@ -177,7 +177,7 @@ impl Dit {
             unpatch: Linear::scaled(&head, "unpatch", d, 4 * c)?,
             head_blocks: (0..config.head_blocks).map(|i| ConvBlock::new(c, &head.pp(i))).collect::<Result<_>>()?,
             out_norm: head.get("norm.weight", &[c], Init::Ones)?,
-            out: Linear::new(&head, "out", c, config.latent_channels + 1, Init::Zeros)?,
+            out: Linear::new(&head, "out", c, config.output_channels(), Init::Zeros)?,
             config: config.clone(),
         })
     }
@@ -204,20 +204,24 @@ impl Dit {
         Ok((embedding, projected.reshape((levels.len(), 6, self.config.dim))?))
     }
 
-    /// The correction of the guide in latent cells, and the logit of each cell's gate, last.
+    /// The correction of the guide in latent cells, then how far each cell leans to the smooth guide, then the logit of its gate.
+    ///
+    /// The noisy latent is weighted by 1 - t: at t = 1 it holds noise alone, which a small net would let through.
     ///
     /// `noisy` (batch, latents, rows, columns, latent_channels) and `condition` (.., condition_channels), rows and columns even;
-    /// `levels`: a noise level per batch entry and chunk. Returns (batch, latents, rows, columns, latent_channels + 1).
+    /// `levels`: a noise level per batch entry and chunk. Returns (batch, latents, rows, columns, output_channels).
     pub fn forward(&self, noisy: &Tensor, condition: &Tensor, levels: &[f32], past: &mut Past) -> candle_core::Result<Tensor> {
         let (batch, latents, rows, columns, _) = noisy.dims5()?;
         if rows % 2 != 0 || columns % 2 != 0 || batch * latents != levels.len() * self.config.chunk_latents {
             bail!("{rows}x{columns} cells, {latents} latents and {} noise levels do not fit together", levels.len());
         }
+        let share: Vec<f32> = levels.iter().flat_map(|t| std::iter::repeat_n(1.0 - t, self.config.chunk_latents)).collect();
+        let noisy = noisy.broadcast_mul(&Tensor::from_vec(share, (batch, latents, 1, 1, 1), noisy.device())?)?;
         let c = self.config.stem_channels;
         let cells = batch * latents;
         let plain = self.config.condition_channels() - self.config.raw_track_channels();
         let tracks = self.track_head.forward(self.kernels, &condition.narrow(4, plain, self.config.raw_track_channels())?)?;
-        let input = Tensor::cat(&[noisy, &condition.narrow(4, 0, plain)?, &tracks], 4)?;
+        let input = Tensor::cat(&[&noisy, &condition.narrow(4, 0, plain)?, &tracks], 4)?;
         let mut stem = self.stem.forward(self.kernels, &input)?.reshape((cells, rows, columns, c))?;
         for block in &self.stem_blocks {
             stem = block.forward(self.kernels, &stem)?;
@@ -226,7 +230,7 @@ impl Dit {
         let folded = stem.reshape((cells, rows / 2, 2, columns / 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
         let tokens = latents * rows * columns / 4;
         let mut x = self.patch_embedding.forward(self.kernels, &folded.reshape((batch, tokens, 4 * c))?)?;
-        let (embedding, time) = self.time(levels, noisy)?;
+        let (embedding, time) = self.time(levels, &noisy)?;
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(self.kernels, &x, &time, layer, past)?;
         }
@@ -241,7 +245,7 @@ impl Dit {
             x = block.forward(self.kernels, &x)?;
         }
         let x = self.out.forward(self.kernels, &self.kernels.rms_norm(&x, &self.out_norm)?)?;
-        x.reshape((batch, latents, rows, columns, self.config.latent_channels + 1))
+        x.reshape((batch, latents, rows, columns, self.config.output_channels()))
     }
 
     /// The openness of a covered cell's gate, 0..1, from its logit.

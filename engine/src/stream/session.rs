@@ -76,7 +76,7 @@ impl<'a> Session<'a> {
             let window = KvWindow::new(config, condition.rows / 2, condition.columns / 2, dit.kernels(), &self.device)?;
             self.window = Some(window);
         }
-        let channels = config.latent_channels;
+        let (channels, width, trust) = (config.latent_channels, config.output_channels(), config.correction);
         let static_input = tensor(condition, &condition.channels, config.condition_channels(), &self.device)?;
         self.pass_seconds.clear();
         let mut clean = condition.guide_latent.clone();
@@ -86,8 +86,10 @@ impl<'a> Session<'a> {
             let z = noised(&clean, &condition.guide_latent, &noise, &condition.unknown, *level);
             output = self.pass(dit, condition, &z, &static_input, *level)?;
             clean.copy_from_slice(&condition.guide_latent);
-            for (cell, out) in output.chunks_exact(channels + 1).enumerate().filter(|(cell, _)| condition.unknown[*cell]) {
-                clean[cell * channels..][..channels].iter_mut().zip(out).for_each(|(z, correction)| *z += correction);
+            for (cell, out) in output.chunks_exact(width).enumerate().filter(|(cell, _)| condition.unknown[*cell]) {
+                let smooth = &condition.smooth_latent[cell * channels..][..channels];
+                let corrected = clean[cell * channels..][..channels].iter_mut().zip(out).zip(smooth);
+                corrected.for_each(|((z, correction), smooth)| *z += trust * (correction + out[channels] * smooth));
             }
         }
         self.pass(dit, condition, &clean, &static_input, 0.0)?;
@@ -96,16 +98,16 @@ impl<'a> Session<'a> {
         }
         self.chunk += 1;
 
-        let delta: Vec<f32> = output.chunks_exact(channels + 1).flat_map(|out| out[..channels].iter().copied()).collect();
+        let delta: Vec<f32> = output.chunks_exact(width).flat_map(|out| out[..channels].iter().copied()).collect();
         let mut correction = codec.decode(&delta, true);
-        for ((patch, out), uncovered) in correction
-            .chunks_exact_mut(codec.patch_len())
-            .zip(output.chunks_exact(channels + 1))
-            .zip(condition.uncovered.chunks_exact(codec.patch_len() / 3))
-        {
-            let gate = config.covered_correction * Dit::gate(out[channels]);
-            for (rgb, u) in patch.chunks_exact_mut(3).zip(uncovered) {
-                rgb.iter_mut().for_each(|v| *v *= u + (1.0 - u) * gate);
+        let n = codec.patch_len();
+        for (cell, (patch, out)) in correction.chunks_exact_mut(n).zip(output.chunks_exact(width)).enumerate() {
+            let smooth = &condition.smooth_patches[cell * n..][..n];
+            let uncovered = &condition.uncovered[cell * n / 3..][..n / 3];
+            let gate = config.covered_correction * Dit::gate(out[channels + 1]);
+            for ((rgb, smooth), u) in patch.chunks_exact_mut(3).zip(smooth.chunks_exact(3)).zip(uncovered) {
+                let share = trust * (u + (1.0 - u) * gate);
+                rgb.iter_mut().zip(smooth).for_each(|(v, s)| *v = share * (*v + out[channels] * s));
             }
         }
         Ok(Chunk { latents: clean, correction })

@@ -31,6 +31,8 @@ pub struct Example {
     pub levels: Vec<f32>,
     /// Truth minus guide in pixels of -1..1, (cells, patch_len).
     pub target: Vec<f32>,
+    /// Smooth guide minus guide in pixels of -1..1, (cells, patch_len).
+    pub smooth: Vec<f32>,
     /// Share of each pixel that was not seen, (cells, patch_len / 3).
     pub uncovered: Vec<f32>,
 }
@@ -122,6 +124,7 @@ impl Example {
             condition: condition.channels.clone(),
             levels,
             target: truth.iter().zip(&condition.guide_patches).map(|(t, g)| t - g).collect(),
+            smooth: condition.smooth_patches.clone(),
             uncovered: condition.uncovered.clone(),
         }
     }

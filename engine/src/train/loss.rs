@@ -16,13 +16,15 @@ const BLOCK: usize = 256;
 
 /// Mean squared error of guide + correction against the truth over uncovered pixels (covered ones weigh little).
 ///
-/// Input: the network's output, (.., channels + 1), as many rows as cells.
+/// Input: the network's output, (.., channels + 2), as many rows as cells: correction, lean to the smooth guide, gate's logit.
 #[derive(Clone)]
 pub struct PatchLoss {
     /// Decoding matrix of the codec, (channels, patch_len).
     pub decoder: Arc<Vec<f32>>,
     /// Truth minus guide, (cells, patch_len).
     pub target: Arc<Vec<f32>>,
+    /// Smooth guide minus guide, (cells, patch_len).
+    pub smooth: Arc<Vec<f32>>,
     /// Share of each pixel that was not seen, (cells, patch_len / 3).
     pub uncovered: Arc<Vec<f32>>,
     /// Weight of each cell: 0 for clean history.
@@ -40,17 +42,19 @@ impl PatchLoss {
     fn block(&self, block: usize, out: &[f32], mut gradient: Option<(&mut [f32], f32)>) -> f32 {
         let n = 3 * self.uncovered.len() / self.cells.len();
         let width = out.len() / (self.cells.len() - block * BLOCK).min(BLOCK);
-        let channels = width - 1;
+        let channels = width - 2;
         let first = block * BLOCK;
         let live: Vec<usize> = (0..out.len() / width).filter(|i| self.cells[first + i] > 0.0).collect();
         let delta: Vec<f32> = live.iter().flat_map(|i| out[i * width..][..channels].iter().copied()).collect();
         let mut pixels = vec![0.0; live.len() * n];
         product_nn(&delta, &self.decoder, channels, n, &mut pixels);
         let mut loss = 0.0;
-        let mut logits = vec![0.0; live.len()];
-        for ((pixels, i), dlogit) in pixels.chunks_exact_mut(n).zip(&live).zip(&mut logits) {
+        let mut scalars = vec![[0.0; 2]; live.len()];
+        for ((pixels, i), dscalars) in pixels.chunks_exact_mut(n).zip(&live).zip(&mut scalars) {
             let cell = first + i;
-            let gate = Dit::gate(out[i * width + channels]);
+            let (lean, gate) = (out[i * width + channels], Dit::gate(out[i * width + channels + 1]));
+            let smooth = &self.smooth[cell * n..][..n];
+            pixels.iter_mut().zip(smooth).for_each(|(value, smooth)| *value += lean * smooth);
             let (uncovered, target) = (&self.uncovered[cell * n / 3..][..n / 3], &self.target[cell * n..][..n]);
             let (mut sum, mut dgate) = (0.0, 0.0);
             for ((rgb, target), u) in pixels.chunks_exact_mut(3).zip(target.chunks_exact(3)).zip(uncovered) {
@@ -64,15 +68,16 @@ impl PatchLoss {
                 }
             }
             loss += sum;
-            *dlogit = dgate * gate * (1.0 - gate);
+            let dlean = pixels.iter().zip(smooth).map(|(dvalue, smooth)| dvalue * smooth).sum();
+            *dscalars = [dlean, dgate * gate * (1.0 - gate)];
         }
         if let Some((gradient, scale)) = &mut gradient {
             let mut ddelta = vec![0.0; delta.len()];
             product_nt(&pixels, &self.decoder, n, channels, &mut ddelta);
-            for ((row, i), dlogit) in ddelta.chunks_exact(channels).zip(&live).zip(&logits) {
+            for ((row, i), dscalars) in ddelta.chunks_exact(channels).zip(&live).zip(&scalars) {
                 let to = &mut gradient[i * width..][..width];
                 to[..channels].iter_mut().zip(row).for_each(|(g, d)| *g = d * *scale);
-                to[channels] = dlogit * *scale;
+                to[channels..].iter_mut().zip(dscalars).for_each(|(g, d)| *g = d * *scale);
             }
         }
         loss
@@ -81,10 +86,10 @@ impl PatchLoss {
     fn width(&self, elements: usize) -> Result<usize> {
         let cells = self.cells.len();
         let channels = self.decoder.len() * cells / self.target.len().max(1);
-        if cells == 0 || elements != cells * (channels + 1) {
+        if cells == 0 || elements != cells * (channels + 2) {
             bail!("patch-loss: {elements} numbers for {cells} cells of {channels} channels");
         }
-        Ok(channels + 1)
+        Ok(channels + 2)
     }
 }
 
@@ -130,31 +135,32 @@ mod tests {
             normal(&mut rng, &mut v);
             v
         };
-        let mut out = random(cells * (channels + 1));
+        let mut out = random(cells * (channels + 2));
         let loss = PatchLoss {
             decoder: Arc::new(random(channels * n)),
             target: Arc::new(random(cells * n)),
+            smooth: Arc::new(random(cells * n)),
             uncovered: Arc::new((0..cells * n / 3).map(|i| (i % 5) as f32 / 4.0).collect()),
             cells: Arc::new((0..cells).map(|i| (i % 3) as f32 / 2.0).collect()),
         };
-        out.iter_mut().skip(channels).step_by(channels + 1).for_each(|logit| *logit += 4.0);
+        out.iter_mut().skip(channels + 1).step_by(channels + 2).for_each(|logit| *logit += 4.0);
         let value = |out: &[f32]| {
-            let t = Tensor::from_slice(out, (cells, channels + 1), &Device::Cpu).unwrap();
+            let t = Tensor::from_slice(out, (cells, channels + 2), &Device::Cpu).unwrap();
             t.apply_op1(loss.clone()).unwrap().to_scalar::<f32>().unwrap()
         };
-        let var = Var::from_slice(&out, (cells, channels + 1), &Device::Cpu).unwrap();
+        let var = Var::from_slice(&out, (cells, channels + 2), &Device::Cpu).unwrap();
         let grads = var.apply_op1(loss.clone()).unwrap().backward().unwrap();
         let gradient = grads.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for i in [4, 5, 6, 7, 8 * 4 + 1, 259 * 4, 259 * 4 + 3, 298 * 4 + 2] {
+        for i in [5, 6, 7, 8, 9, 8 * 5 + 1, 259 * 5, 259 * 5 + 3, 259 * 5 + 4, 298 * 5 + 2] {
             let mut moved = out.clone();
             moved[i] += 0.5;
             let up = value(&moved);
             moved[i] -= 1.0;
             let numeric = (up - value(&moved)) as f64;
             // The loss is quadratic in a correction, so a central difference is exact; the gate's is not.
-            let tolerance = if i % 4 == 3 { 0.1 } else { 0.01 };
+            let tolerance = if i % 5 == 4 { 0.1 } else { 0.01 };
             assert!((numeric - gradient[i] as f64).abs() < tolerance * gradient[i].abs() as f64 + 2e-6, "{i}: {numeric} {}", gradient[i]);
         }
-        assert!(gradient[..4].iter().all(|g| *g == 0.0), "a cell of weight 0 has a gradient");
+        assert!(gradient[..5].iter().all(|g| *g == 0.0), "a cell of weight 0 has a gradient");
     }
 }

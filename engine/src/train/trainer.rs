@@ -241,6 +241,7 @@ pub fn loss(dit: &Dit, decoder: &Arc<Vec<f32>>, batch: &[Example]) -> Result<Ten
     let loss = PatchLoss {
         decoder: decoder.clone(),
         target: Arc::new(gather(|e| &e.target)),
+        smooth: Arc::new(gather(|e| &e.smooth)),
         uncovered: Arc::new(gather(|e| &e.uncovered)),
         cells: Arc::new(cells),
     };
