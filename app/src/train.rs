@@ -23,6 +23,7 @@ pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
         most_steps: options.steps,
         learning_rate: options.learning_rate,
         batch_px: options.batch_px,
+        evaluation_size: (256, 256),
         evaluate_every: options.evaluate_every,
         evaluation_clips: options.evaluation_clips,
         workers: options.workers,

@@ -1,7 +1,7 @@
 //! Held-out evaluation: the model's rollout, the clean-plate guide and a plain warp, against the truth.
 //!
 //! Invariant: the model runs exactly as in a session, chunk by chunk on its own past; the set of uncovered pixels is the plain warp's,
-//! the same for all three. Guarded by `tests/tests/training.rs`.
+//! the same for all three. Guarded by the tests of `trainer`.
 
 use crate::condition::Condition;
 use crate::error::{Error, Result};

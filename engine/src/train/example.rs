@@ -2,7 +2,7 @@
 //!
 //! Invariant: an example depends on the pool and its seed alone. The noise follows the window's mask: each chunk has its own level, and
 //! in half of the examples the chunks before a random one are clean history, as they are when the model runs.
-//! Guarded by the tests in `tests/tests/training.rs`.
+//! Guarded by the tests of `trainer`.
 
 use crate::condition::{Condition, FramePoints};
 use crate::guide::layers::{CutOptions, Layers};

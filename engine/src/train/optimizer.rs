@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2019) with gradient clipping and an exponential moving average of the parameters.
 //!
 //! Invariant: the whole state can be saved and restored, so a run that was stopped goes on at the very step. candle's AdamW keeps its
-//! moments to itself and works on one thread, hence our own. Guarded by `tests/tests/training.rs`.
+//! moments to itself and works on one thread, hence our own. Guarded by the tests of `trainer`.
 
 use crate::error::{Error, Result};
 use candle_core::backprop::GradStore;

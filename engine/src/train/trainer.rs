@@ -1,7 +1,7 @@
 //! The training run: examples made on worker threads, steps on this one, state on disk, a held-out evaluation every few minutes.
 //!
 //! Invariant: what is on disk is always a whole state; a run that was stopped, by whatever, goes on from it at the very step. Memory is
-//! flat: a bounded queue of examples, and nothing kept per step. Guarded by `tests/tests/training.rs`.
+//! flat: a bounded queue of examples, and nothing kept per step. Guarded by the tests below.
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -19,9 +19,10 @@ use crate::train::loss::PatchLoss;
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::pool::Pool;
 use candle_core::{Device, Tensor, safetensors};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub learning_rate: f64,
     /// Pixels of a batch, per frame: 131072 is eight clips of 128x128.
     pub batch_px: usize,
+    /// Evaluation clips' width and height, px.
+    pub evaluation_size: (usize, usize),
     /// Minutes between evaluations.
     pub evaluate_every: f64,
     /// Clips of an evaluation.
@@ -81,7 +84,7 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
     let mut run = Run::open(settings, &pool)?;
     let stop = Arc::new(AtomicBool::new(false));
     let pool = Arc::new(pool);
-    let examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
+    let mut examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
     let started = Instant::now();
     let already = run.seconds;
     let mut smooth_loss = None;
@@ -89,7 +92,7 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
     let mut last_evaluation = Instant::now();
     loop {
         pool.rotate_to(run.optimizer.steps() / STEPS_PER_EPOCH)?;
-        let batch = examples.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
+        let batch = examples.next()?;
         let progress = (run.seconds / (settings.minutes * 60.0)).min(1.0);
         let loss = run.step(&batch, settings, progress)?;
         examples_done += batch.len();
@@ -213,7 +216,7 @@ impl Run {
     fn evaluate(&self, settings: &Settings, held_out: &Pool) -> Result<Report> {
         let (checkpoint, _) = Checkpoint::load_trainable(&settings.run.join("state"), &Device::Cpu, false)?;
         let sheet = settings.run.join(format!("sheet-{:06}.png", self.optimizer.steps()));
-        evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.evaluation_clips, (256, 256), Some(&sheet))
+        evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.evaluation_clips, settings.evaluation_size, Some(&sheet))
     }
 
     fn log(&self, settings: &Settings, line: &str) -> Result<()> {
@@ -248,10 +251,32 @@ pub fn loss(dit: &Dit, decoder: &Arc<Vec<f32>>, batch: &[Example]) -> Result<Ten
     Ok(out.contiguous()?.apply_op1(loss)?)
 }
 
+/// Batches in the order of their numbers, whichever worker is done first.
+struct Batches {
+    receiver: Receiver<(u64, Vec<Example>)>,
+    early: BTreeMap<u64, Vec<Example>>,
+    next: u64,
+}
+
+impl Batches {
+    fn next(&mut self) -> Result<Vec<Example>> {
+        loop {
+            if let Some(batch) = self.early.remove(&self.next) {
+                self.next += 1;
+                return Ok(batch);
+            }
+            let (index, batch) = self.receiver.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
+            self.early.insert(index, batch);
+        }
+    }
+}
+
 /// Starts the threads that make batches; they end when `stop` is set or the receiver is gone.
-fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<AtomicBool>) -> Result<Receiver<Vec<Example>>> {
-    let (sender, receiver) = sync_channel(4);
-    let next = Arc::new(std::sync::atomic::AtomicU64::new(run.optimizer.steps()));
+fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<AtomicBool>) -> Result<Batches> {
+    // As many as there are workers: with what each has in hand, that bounds the memory.
+    let (sender, receiver) = sync_channel(settings.workers.max(1));
+    let first = run.optimizer.steps();
+    let next = Arc::new(AtomicU64::new(first));
     for worker in 0..settings.workers.max(1) {
         let (sender, next, stop, pool) = (sender.clone(), next.clone(), stop.clone(), pool.clone());
         let (config, codec, seed, batch_px) = (run.config.clone(), run.codec.clone(), settings.seed, settings.batch_px);
@@ -261,14 +286,14 @@ fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<Ato
                 let (width, height) = SIZES[index as usize % SIZES.len()];
                 let count = (batch_px / (width * height)).max(1) as u64;
                 let example = |i| Example::new(&pool, &config, &codec, width, height, example_seed(seed, index, i));
-                if sender.send((0..count).map(example).collect()).is_err() {
+                if sender.send((index, (0..count).map(example).collect())).is_err() {
                     return;
                 }
             }
         };
         std::thread::Builder::new().name(format!("examples-{worker}")).spawn(body).map_err(|e| Error::field("workers", e))?;
     }
-    Ok(receiver)
+    Ok(Batches { receiver, early: BTreeMap::new(), next: first })
 }
 
 fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
@@ -290,4 +315,76 @@ pub fn fit_codec(config: &Config, pool: &Pool, seed: u64) -> Result<PatchCodec> 
         }
     }
     PatchCodec::fit(config.cell_px, config.frames_per_latent, config.latent_channels, &patches)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::train::pool::tests::folders;
+
+    fn settings(run: &Path) -> Settings {
+        Settings {
+            run: run.to_owned(),
+            config: Config::tiny(),
+            minutes: 1e6,
+            most_steps: None,
+            learning_rate: 3e-3,
+            batch_px: 16_384,
+            evaluation_size: (64, 64),
+            evaluate_every: 1e6,
+            evaluation_clips: 6,
+            workers: 2,
+            seed: 4,
+        }
+    }
+
+    fn state(run: &Path) -> Vec<(String, Vec<f32>)> {
+        let tensors = safetensors::load(run.join("state/optimizer.safetensors"), &Device::Cpu).unwrap();
+        let mut list: Vec<_> = tensors.into_iter().filter(|(name, _)| name.contains('/')).collect();
+        list.sort_by(|a, b| a.0.cmp(&b.0));
+        list.into_iter().map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_run_learns_and_a_stopped_one_goes_on_at_the_very_step() {
+        let (root, photos, cutouts) = folders(12, 12);
+        let go = |name: &str, steps: u64| {
+            let (pool, held_out) = Pool::open_both(std::slice::from_ref(&photos), std::slice::from_ref(&cutouts), 1 << 28).unwrap();
+            let mut losses = Vec::new();
+            let settings = Settings { most_steps: Some(steps), ..settings(&root.path().join(name)) };
+            let report = train(&settings, pool, &held_out, &mut |event| {
+                if let Event::Step { step, loss, .. } = event {
+                    losses.push((step, loss));
+                }
+            });
+            (losses, report.unwrap())
+        };
+        let (whole, report) = go("whole", 5);
+        let (first, _) = go("halves", 3);
+        let (second, again) = go("halves", 5);
+        assert_eq!(first.iter().chain(&second).map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(whole[..3], first[..]);
+        assert!(state(&root.path().join("whole")) == state(&root.path().join("halves")), "the resumed run went another way");
+        assert_eq!(report.uncovered_gain_db, again.uncovered_gain_db);
+        assert!(report.clips > 0 && report.uncovered_gain_db.is_finite() && report.baseline_uncovered_psnr_db > 5.0);
+        for file in ["best/model.ron", "last/model.safetensors", "log.txt", "sheet-000005.png"] {
+            assert!(root.path().join("whole").join(file).exists(), "{file}");
+        }
+        // The shipped folder can be loaded, and holds what was trained.
+        let shipped = Checkpoint::load(&root.path().join("whole/last"), &Device::Cpu).unwrap();
+        assert_eq!(shipped.dit.config, Config::tiny());
+    }
+
+    #[test]
+    fn the_loss_falls_on_a_batch_that_is_seen_again_and_again() {
+        let (root, photos, cutouts) = folders(12, 12);
+        let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
+        let settings = settings(root.path());
+        let mut run = Run::open(&settings, &pool).unwrap();
+        let example = |i| Example::new(&pool, &run.config, &run.codec, 64, 64, i);
+        let batch: Vec<Example> = (0..4).map(example).collect();
+        let losses: Vec<f32> = (0..120).map(|_| run.step(&batch, &settings, 0.0).unwrap()).collect();
+        assert!(losses[119] < 0.8 * losses[0], "{} -> {}", losses[0], losses[119]);
+    }
 }
