@@ -37,17 +37,13 @@ pub fn plain_warp(
         inverse.at(x, y).map(|piece| piece.map.transform_point2(Vec2::new(x as f32 + 0.5, y as f32 + 0.5)))
     };
     let shown = |x: usize, y: usize| -> Option<Vec2> {
-        let object = objects.iter().enumerate().rev().find_map(|(k, inverse)| {
-            place(inverse, x, y).filter(|&p| owner(p) == Some(k + 1))
-        });
+        let object = objects.iter().enumerate().rev().find_map(|(k, inverse)| place(inverse, x, y).filter(|&p| owner(p) == Some(k + 1)));
         object.or_else(|| place(&plate, x, y).filter(|&p| owner(p) == Some(0)))
     };
     let covered = Mask::from_fn(source.width, source.height, |x, y| f32::from(shown(x, y).is_some()));
     let hole = distance_px(source.width, source.height, |x, y| covered.at(x, y) == 0.0);
     let known = Mask::from_fn(source.width, source.height, |x, y| f32::from(hole.at(x, y) > GROW_PX));
-    let warped = Picture::from_fn(source.width, source.height, |x, y| {
-        shown(x, y).map_or([0.0; 3], |p| source.bilinear(p.x, p.y))
-    });
+    let warped = Picture::from_fn(source.width, source.height, |x, y| shown(x, y).map_or([0.0; 3], |p| source.bilinear(p.x, p.y)));
     (pull_push(&warped, &known).resized(width, height), known.resized(width, height))
 }
 

@@ -14,8 +14,7 @@ pub fn detail_transfer(generated: &Picture, guide_full: &GuideFrame) -> Picture 
     let grown = enlarged(generated, guide.width, guide.height);
     let blurred = enlarged(&guide.resized(generated.width, generated.height), guide.width, guide.height);
     Picture::from_fn(guide.width, guide.height, |x, y| {
-        let (coverage, sharp, soft, own) =
-            (guide_full.coverage.at(x, y), guide.at(x, y), blurred.at(x, y), grown.at(x, y));
+        let (coverage, sharp, soft, own) = (guide_full.coverage.at(x, y), guide.at(x, y), blurred.at(x, y), grown.at(x, y));
         // Grouped so that equal terms cancel before anything is added to them.
         std::array::from_fn(|c| (coverage * sharp[c] + (own[c] - coverage * soft[c])).clamp(0.0, 1.0))
     })

@@ -94,9 +94,8 @@ fn rasterise(corners: [Vec2; 3], width: usize, height: usize, value: u32, index:
     }
     let [a, b, c] = corners;
     let (low, high) = (a.min(b).min(c), a.max(b).max(c));
-    let span = |low: f32, high: f32, size: usize| {
-        ((low - 0.5).floor().max(0.0) as usize, ((high + 0.5).ceil().max(0.0) as usize).min(size))
-    };
+    let span =
+        |low: f32, high: f32, size: usize| ((low - 0.5).floor().max(0.0) as usize, ((high + 0.5).ceil().max(0.0) as usize).min(size));
     let ((left, right), (top, bottom)) = (span(low.x, high.x, width), span(low.y, high.y, height));
     let area = (b - a).perp_dot(c - a);
     if area == 0.0 {
