@@ -6,12 +6,24 @@
 
 use rayon::prelude::*;
 
+use super::matte::{box_mean, smoothstep};
 use super::patch_match::{Feature, Level, RADIUS};
 use super::pull_push::pull_push;
 use crate::picture::{Grid, Mask, Picture};
 
 /// How much roughness counts in a match beside colour.
 const TEXTURE_WEIGHT: f32 = 3.0;
+/// Sides of the coarsest level, px: small enough for patches to span the hole, large enough to leave patches to choose from.
+const COARSEST: std::ops::RangeInclusive<usize> = 48..=96;
+/// How much more a better match weighs while the levels settle, and at the end.
+const SMOOTH: f32 = 1.5;
+const SHARP: f32 = 4.0;
+/// Rounds of search and vote at the coarsest level.
+const COARSE_ROUNDS: u64 = 4;
+/// How much the smooth fill is believed in first fills; the one that ends up with the best matches goes on.
+const PRIORS: [f32; 2] = [0.1, 0.6];
+/// Half the width of what counts as a broad shade, px.
+const SHADE_PX: usize = 4;
 /// Holes are gathered in tiles of this side; a group is what touches tile to tile.
 const TILE: usize = 16;
 
@@ -109,10 +121,12 @@ fn hole_groups(known: &Mask) -> Vec<Group> {
 
 /// Fills the holes of one window, coarse to fine.
 fn fill_window(picture: &Picture, known: &Mask, seed: u64) -> Picture {
-    let mut pyramid = vec![(pull_push(&features(picture, known), known), known.clone())];
+    let smooth = pull_push(&features(picture, known), known);
+    let mut pyramid = vec![(smooth.clone(), known.clone())];
+    let least = (picture.width.min(picture.height) / 6).clamp(*COARSEST.start(), *COARSEST.end());
     loop {
         let (image, known) = &pyramid[pyramid.len() - 1];
-        if !has_deep_hole(known) || image.width.min(image.height) < 4 * (2 * RADIUS + 1) {
+        if !has_deep_hole(known) || image.width.min(image.height) < 2 * least {
             break;
         }
         let coarse = halved(image, known);
@@ -121,58 +135,75 @@ fn fill_window(picture: &Picture, known: &Mask, seed: u64) -> Picture {
         }
         pyramid.push(coarse);
     }
-    let coarsest = pyramid.len() - 1;
-    let mut level: Option<Level> = None;
+    let Some(mut level) = pyramid.pop().and_then(|(image, known)| first_fill(&image, &known, seed)) else {
+        return pull_push(picture, known);
+    };
     for (depth, (image, known)) in pyramid.iter().enumerate().rev() {
-        let seed = seed.wrapping_mul(31).wrapping_add(depth as u64) << 8;
+        let seed = seed.wrapping_mul(31).wrapping_add(depth as u64 + 1) << 8;
         let Some(mut next) = Level::new(image, known) else { break };
-        let reach = next.width.max(next.height);
-        match &level {
-            None => {
-                next.scatter(seed);
-                next.measure();
-                for pass in 0..4 {
-                    next.search(reach, pass % 2 == 1, seed + 100 + pass);
-                }
-            }
-            Some(coarse) => next.refine(coarse, seed),
-        }
-        let votes = next.vote(1.0);
-        next.paint(&votes);
-        let rounds = if depth == coarsest { 8 } else { (2 + depth as u64).min(5) };
-        for round in 0..rounds {
+        next.refine(&level, seed);
+        next.paint(&next.vote(1.0));
+        for round in 0..(1 + depth as u64).min(5) {
+            let reach = (next.width.max(next.height) / 4).clamp(1, 32);
             next.measure();
-            let reach = if depth == coarsest { reach } else { (reach / 4).clamp(1, 32) };
             next.search(reach, false, seed + 2 * round);
             next.search(reach / 2, true, seed + 2 * round + 1);
-            let sharp = if depth == 0 && round + 1 == rounds { 4.0 } else { 1.5 };
-            let votes = next.vote(sharp);
-            if depth == 0 && round + 1 == rounds {
-                let votes = seamless(&next, &votes);
-                next.paint(&votes);
-            } else {
-                next.paint(&votes);
-            }
+            next.paint(&next.vote(SMOOTH));
         }
-        level = Some(next);
+        level = next;
     }
-    let Some(level) = level else { return pull_push(picture, known) };
-    let filled = level.picture();
+    let votes = seamless(&level, &level.vote(SHARP), &level.continued(SHARP));
+    level.paint(&votes);
+    let filled = calmed(&level.picture(), &smooth);
     Picture::from_fn(picture.width, picture.height, |x, y| {
-        if known.at(x, y) >= 0.5 {
-            picture.at(x, y)
-        } else {
-            let [r, g, b, _] = filled.at(x, y);
-            [r, g, b].map(|v| v.clamp(0.0, 1.0))
-        }
+        if known.at(x, y) >= 0.5 { picture.at(x, y) } else { filled.at(x, y).map(|v| v.clamp(0.0, 1.0)) }
     })
 }
 
-/// The votes shifted so that they meet the known pixels around the hole: what they get wrong there is spread smoothly inwards.
-fn seamless(level: &Level, votes: &[Feature]) -> Vec<Feature> {
+/// `filled` with the broad shades of the `smooth` fill where there is little texture and the two nearly agree: patches copy a sky's
+/// steps and not its slope. Grain stays as it was copied.
+fn calmed(filled: &Grid<Feature>, smooth: &Grid<Feature>) -> Picture {
+    let apart = Grid::from_fn(filled.width, filled.height, |x, y| {
+        let ([a, b, c, _], [u, v, w, _]) = (filled.at(x, y), smooth.at(x, y));
+        [u - a, v - b, w - c]
+    });
+    let shade = box_mean(&box_mean(&apart, SHADE_PX), SHADE_PX);
+    Grid::from_fn(filled.width, filled.height, |x, y| {
+        let ([r, g, b, texture], shift) = (filled.at(x, y), shade.at(x, y));
+        let most = shift.iter().fold(0.0f32, |m, s| m.max(s.abs()));
+        let trust = (1.0 - smoothstep(0.02, 0.06, most)) * (1.0 - smoothstep(0.003, 0.009, texture / TEXTURE_WEIGHT));
+        [r + trust * shift[0], g + trust * shift[1], b + trust * shift[2]]
+    })
+}
+
+/// The coarsest level, filled from several starts and settled; None if there is nothing to copy from.
+fn first_fill(image: &Grid<Feature>, known: &Mask, seed: u64) -> Option<Level> {
+    let settle = |prior: f32| {
+        let mut level = Level::new(image, known)?;
+        let reach = level.width.max(level.height);
+        level.scatter(seed << 8);
+        level.peel(prior);
+        // The rim has no matches yet: it must find them before it may vote on what was just filled in.
+        for round in 0..COARSE_ROUNDS + 2 {
+            level.measure();
+            level.search(reach, false, seed.wrapping_add(2 * round));
+            level.search(reach / 2, true, seed.wrapping_add(2 * round + 1));
+            if round > 0 {
+                level.paint(&level.vote(SMOOTH));
+            }
+        }
+        Some(level)
+    };
+    let misfit = |l: &Level| l.matches.iter().map(|m| f64::from(m.distance).sqrt()).sum::<f64>();
+    PRIORS.iter().filter_map(|&prior| settle(prior)).min_by(|a, b| misfit(a).total_cmp(&misfit(b)))
+}
+
+/// `votes` shifted so that they meet the known pixels around the hole: what their continuation beyond the rim, `continued`, gets wrong
+/// is spread smoothly inwards.
+fn seamless(level: &Level, votes: &[Feature], continued: &[Feature]) -> Vec<Feature> {
     let mut error = Grid::filled(level.stride, level.image.len() / level.stride, [0.0; 4]);
     let mut sure = Mask::filled(error.width, error.height, 0.0);
-    for ((&target, &hole), vote) in level.targets.iter().zip(&level.hole).zip(votes) {
+    for ((&target, &hole), vote) in level.targets.iter().zip(&level.hole).zip(continued) {
         if !hole {
             let truth = level.image[target as usize];
             error.data[target as usize] = std::array::from_fn(|c| truth[c] - vote[c]);

@@ -11,7 +11,7 @@ use super::exemplar::exemplar_fill;
 use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
 use super::pull_push::pull_push;
 use super::texture::Texture;
-use crate::picture::{Grid, Mask, Picture};
+use crate::picture::{Grid, Mask, Picture, Sample};
 
 /// How the plate's holes are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,31 @@ pub struct Bounds {
     pub width: usize,
     /// Rows.
     pub height: usize,
+}
+
+impl Bounds {
+    /// Of all pixels where `region` is above 0, with `room` px around them; empty if there are none.
+    fn around(region: &Mask, room: usize) -> Self {
+        let rows: Vec<usize> =
+            (0..region.height).filter(|&y| region.data[y * region.width..(y + 1) * region.width].iter().any(|&r| r > 0.0)).collect();
+        let columns: Vec<usize> = (0..region.width).filter(|&x| rows.iter().any(|&y| region.at(x, y) > 0.0)).collect();
+        let span = |used: &[usize], size: usize| match used {
+            [first, .., last] => (first.saturating_sub(room), (last + 1 + room).min(size)),
+            [only] => (only.saturating_sub(room), (only + 1 + room).min(size)),
+            [] => (0, 0),
+        };
+        let ((left, right), (top, bottom)) = (span(&columns, region.width), span(&rows, region.height));
+        Self { left, top, width: right - left, height: bottom - top }
+    }
+
+    fn crop<T: Sample>(&self, grid: &Grid<T>) -> Grid<T> {
+        Grid::from_fn(self.width, self.height, |x, y| grid.at(x + self.left, y + self.top))
+    }
+
+    /// Index in a grid `width` columns wide of the `i`th pixel of a crop.
+    fn index(&self, i: usize, width: usize) -> usize {
+        (i / self.width + self.top) * width + i % self.width + self.left
+    }
 }
 
 /// One object, cropped to `bounds`.
@@ -106,26 +131,30 @@ impl Layers {
         let (width, height) = (source.width, source.height);
         let radius = options.matte_radius_px.max(1.0);
         let regions: Vec<Mask> = regions.iter().map(|r| r.resized(width, height)).collect();
-        let mattes: Vec<Mask> = regions.iter().map(|r| matte(source, r, radius)).collect();
+        // Everything about one object happens in a window around it, wide enough for matte, hole and reach.
+        let windows: Vec<Bounds> = regions.iter().map(|r| Bounds::around(r, (4.0 * radius) as usize + 8)).collect();
+        let mattes: Vec<Mask> = regions.iter().zip(&windows).map(|(r, w)| matte(&w.crop(source), &w.crop(r), radius)).collect();
 
         let mut hidden = Mask::filled(width, height, 0.0);
         let mut known = Mask::filled(width, height, 1.0);
         let mut reach = Grid { width, height, data: vec![0u32; width * height] };
         let mut objects = Vec::new();
-        for k in (0..regions.len()).rev() {
-            let alpha = under(&mattes[k], &hidden, radius);
-            let grow = distance_px(width, height, |x, y| alpha.at(x, y) > 0.02 || regions[k].at(x, y) > 0.5);
-            for (i, &d) in grow.data.iter().enumerate() {
+        for (k, (window, own)) in windows.iter().zip(&mattes).enumerate().rev() {
+            let (region, above) = (window.crop(&regions[k]), window.crop(&hidden));
+            let alpha = under(own, &above, radius);
+            let away = distance_px(window.width, window.height, |x, y| alpha.at(x, y) > 0.02 || region.at(x, y) > 0.5);
+            for (i, &d) in away.data.iter().enumerate() {
+                let at = window.index(i, width);
                 if d <= radius {
-                    known.data[i] = 0.0;
+                    known.data[at] = 0.0;
                 }
                 // Resampling looks two px around itself.
                 if d <= radius + 2.0 {
-                    reach.data[i] |= reach_bit(k);
+                    reach.data[at] |= reach_bit(k);
                 }
+                hidden.data[at] = hidden.data[at].max(own.data[i]);
             }
-            objects.push(Layer::new(source, &regions[k], &alpha, &hidden));
-            hidden.data.iter_mut().zip(&mattes[k].data).for_each(|(h, a)| *h = h.max(*a));
+            objects.push(Layer::new(&window.crop(source), region, alpha, above, *window));
         }
         objects.reverse();
 
@@ -214,24 +243,11 @@ fn extended(filled: &Picture, smooth: &Picture, margin: usize) -> Picture {
 }
 
 impl Layer {
-    fn new(source: &Picture, region: &Mask, alpha: &Mask, hidden: &Mask) -> Self {
-        /// Room around the matte, so that the colour is known where a resampled edge reads it.
-        const ROOM: usize = 8;
-        let used: Vec<usize> = (0..alpha.data.len()).filter(|&i| alpha.data[i] > 0.0 || region.data[i] > 0.5).collect();
-        let columns = || used.iter().map(|i| i % alpha.width);
-        let rows = || used.iter().map(|i| i / alpha.width);
-        let span = |low: Option<usize>, high: Option<usize>, size: usize| match (low, high) {
-            (Some(low), Some(high)) => (low.saturating_sub(ROOM), (high + 1 + ROOM).min(size)),
-            _ => (0, 0),
-        };
-        let (left, right) = span(columns().min(), columns().max(), alpha.width);
-        let (top, bottom) = span(rows().min(), rows().max(), alpha.height);
-        let bounds = Bounds { left, top, width: right - left, height: bottom - top };
-        let crop = |m: &Mask| Mask::from_fn(bounds.width, bounds.height, |x, y| m.at(x + left, y + top));
-        let (matte, hidden) = (crop(alpha), crop(hidden));
-        let part = Picture::from_fn(bounds.width, bounds.height, |x, y| source.at(x + left, y + top));
+    /// From crops of the source, the region, the matte and what hides them.
+    fn new(source: &Picture, region: Mask, matte: Mask, hidden: Mask, bounds: Bounds) -> Self {
+        let (left, top) = (bounds.left, bounds.top);
         let overlapped = hidden.data.iter().any(|&h| h > 0.0).then_some(&hidden);
-        let colour = foreground_colour(&part, &matte, overlapped);
+        let colour = foreground_colour(source, &matte, overlapped);
         let texture = (bounds.width > 0).then(|| {
             const RIM: usize = 2;
             let base = Grid::from_fn(bounds.width + 2 * RIM, bounds.height + 2 * RIM, |x, y| {
@@ -245,7 +261,7 @@ impl Layer {
             Texture::new(base, Vec2::new(left as f32, top as f32) - RIM as f32)
         });
         let visible = overlapped.map(|h| Mask::from_fn(h.width, h.height, |x, y| 1.0 - h.at(x, y)));
-        Self { bounds, region: crop(region), visible, matte, colour, texture }
+        Self { bounds, region, visible, matte, colour, texture }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::picture::{Grid, Mask, Picture};
 const CONTRAST: f32 = 0.01;
 /// Regularisation of the guided filter, in squared colour units.
 const EPSILON: f32 = 3e-4;
+/// How far from the drawn border the matte is decided anew, in units of the radius.
+pub const BAND: f32 = 1.5;
 
 /// Depth inside the region's 0.5 contour in px, negative outside.
 pub fn signed_depth(region: &Mask) -> Mask {
@@ -49,39 +51,49 @@ pub fn is_soft(region: &Mask, radius_px: f32) -> bool {
 /// The matte, 0..1, of what `region` holds: `radius_px` is how far from the drawn border the true one may be.
 pub fn soft_matte(picture: &Picture, region: &Mask, radius_px: f32) -> Mask {
     let radius = radius_px.max(1.0);
+    let band = radius * BAND;
     let depth = signed_depth(region);
     let (width, height) = (picture.width, picture.height);
     // What is sure, and the surer the farther from the drawn border.
-    let sure = |sign: f32| Mask::from_fn(width, height, |x, y| ((sign * depth.at(x, y) - 0.5) / radius).clamp(0.0, 1.0).powi(2));
-    let foreground = pull_push(picture, &sure(1.0));
-    let background = pull_push(picture, &sure(-1.0));
-    let rough = Mask::from_fn(width, height, |x, y| {
-        let d = depth.at(x, y);
-        if d.abs() >= radius {
-            return f32::from(d > 0.0);
-        }
-        let (i, f, b) = (picture.at(x, y), foreground.at(x, y), background.at(x, y));
-        let dot = |a: [f32; 3], b: [f32; 3]| (0..3).map(|c| a[c] * b[c]).sum::<f32>();
-        let line: [f32; 3] = std::array::from_fn(|c| f[c] - b[c]);
-        let away: [f32; 3] = std::array::from_fn(|c| i[c] - b[c]);
-        let contrast = dot(line, line);
-        let placed = (dot(away, line) / contrast.max(1e-6)).clamp(0.0, 1.0);
-        let off: [f32; 3] = std::array::from_fn(|c| away[c] - placed * line[c]);
-        // A colour far from the line belongs to a texture that the two means do not describe: trust the hand there.
-        let trust = contrast / (contrast + CONTRAST + 2.0 * dot(off, off));
-        let drawn = (0.5 + d / radius).clamp(0.0, 1.0);
-        trust * placed + (1.0 - trust) * drawn
-    });
+    let sure = |sign: f32| Mask::from_fn(width, height, |x, y| ((sign * depth.at(x, y) - 0.5) / band).clamp(0.0, 1.0).powi(2));
+    let mut inside = sure(1.0);
+    let mut outside = sure(-1.0);
+    let mut rough = Mask::filled(width, height, 0.0);
+    for _ in 0..2 {
+        let foreground = pull_push(picture, &inside);
+        let background = pull_push(picture, &outside);
+        rough = Mask::from_fn(width, height, |x, y| {
+            let d = depth.at(x, y);
+            if d.abs() >= band {
+                return f32::from(d > 0.0);
+            }
+            let (i, f, b) = (picture.at(x, y), foreground.at(x, y), background.at(x, y));
+            let dot = |a: [f32; 3], b: [f32; 3]| (0..3).map(|c| a[c] * b[c]).sum::<f32>();
+            let line: [f32; 3] = std::array::from_fn(|c| f[c] - b[c]);
+            let away: [f32; 3] = std::array::from_fn(|c| i[c] - b[c]);
+            let contrast = dot(line, line);
+            let placed = (dot(away, line) / contrast.max(1e-6)).clamp(0.0, 1.0);
+            let off: [f32; 3] = std::array::from_fn(|c| away[c] - placed * line[c]);
+            // A colour far from the line belongs to a texture that the two means do not describe: trust the hand there.
+            let trust = contrast / (contrast + CONTRAST + 2.0 * dot(off, off));
+            let drawn = (0.5 + d / radius).clamp(0.0, 1.0);
+            trust * placed + (1.0 - trust) * drawn
+        });
+        // What turned out to be the other side is not sure any more.
+        inside = Mask::from_fn(width, height, |x, y| inside.at(x, y) * rough.at(x, y));
+        outside = Mask::from_fn(width, height, |x, y| outside.at(x, y) * (1.0 - rough.at(x, y)));
+    }
     let smooth = guided_filter(picture, &rough, (radius.ceil() as usize).max(2), EPSILON);
     Mask::from_fn(width, height, |x, y| {
         let d = depth.at(x, y);
         let drawn = f32::from(d > 0.0);
-        if d.abs() >= radius {
+        if d.abs() >= band {
             return drawn;
         }
         // The filter leaves a veil near 0 and a thin spot near 1; both would be seen moving.
-        let firm = ((smooth.at(x, y) - 0.08) / 0.84).clamp(0.0, 1.0);
-        let edge = smoothstep(0.6, 1.0, d.abs() / radius);
+        let low = 0.12;
+        let firm = ((smooth.at(x, y) - low) / (1.0 - 2.0 * low)).clamp(0.0, 1.0);
+        let edge = smoothstep(0.6, 1.0, d.abs() / band);
         firm + edge * (drawn - firm)
     })
 }
@@ -152,7 +164,7 @@ pub fn guided_filter(guide: &Picture, signal: &Mask, radius: usize, epsilon: f32
 }
 
 /// Mean over windows of `2 radius + 1` px, cut off at the border, by running sums that start anew every [`STRIP`] rows.
-fn box_mean<const N: usize>(grid: &Grid<[f32; N]>, radius: usize) -> Grid<[f32; N]> {
+pub fn box_mean<const N: usize>(grid: &Grid<[f32; N]>, radius: usize) -> Grid<[f32; N]> {
     const STRIP: usize = 64;
     let (width, height) = (grid.width, grid.height);
     let add = |sum: &mut [f32; N], value: &[f32; N], sign: f32| (0..N).for_each(|c| sum[c] += sign * value[c]);
@@ -224,7 +236,7 @@ mod tests {
         let error = |m: &Mask| m.data.iter().zip(&alpha.data).map(|(a, b)| (a - b).abs()).sum::<f32>() / alpha.data.len() as f32;
         assert!(error(&matte) * 4.0 < error(&region), "{} {}", error(&matte), error(&region));
         let depth = signed_depth(&region);
-        for i in (0..depth.data.len()).filter(|&i| depth.data[i].abs() >= 4.0) {
+        for i in (0..depth.data.len()).filter(|&i| depth.data[i].abs() >= 6.0) {
             assert_eq!(matte.data[i], f32::from(depth.data[i] > 0.0));
         }
     }

@@ -13,6 +13,7 @@ mod inverse;
 pub mod layers;
 pub mod matte;
 mod patch_match;
+mod peel;
 pub mod pull_push;
 pub mod texture;
 pub mod warp;

@@ -10,9 +10,9 @@ use crate::picture::{Grid, Mask};
 
 /// Patches are 7 x 7.
 pub const RADIUS: usize = 3;
-const SIDE: usize = 2 * RADIUS + 1;
+pub const SIDE: usize = 2 * RADIUS + 1;
 const CHUNK: usize = 4096;
-const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 
 /// A colour with a fourth number that tells rough from smooth texture, so that both count in a match (Newson et al. 2014).
 pub type Feature = [f32; 4];
@@ -35,9 +35,9 @@ pub struct Level {
     pub matches: Vec<Match>,
     /// Of each target: whether the centre itself is in the hole.
     pub hole: Vec<bool>,
-    slot: Vec<u32>,
-    sources: Vec<u32>,
-    is_source: Vec<bool>,
+    pub(super) slot: Vec<u32>,
+    pub(super) sources: Vec<u32>,
+    pub(super) is_source: Vec<bool>,
 }
 
 impl Level {
@@ -87,7 +87,7 @@ impl Level {
     }
 
     /// Copies the outermost pixels into the border.
-    fn pad(&mut self) {
+    pub(super) fn pad(&mut self) {
         for y in 0..self.height + 2 * RADIUS {
             let inner = y.clamp(RADIUS, self.height + RADIUS - 1);
             if inner != y {
@@ -214,6 +214,15 @@ impl Level {
 
     /// What the overlapping matches say about each target's centre: their mean, a better match weighing more (Wexler et al. 2007).
     pub fn vote(&self, sharpness: f32) -> Vec<Feature> {
+        self.vote_from(sharpness, false)
+    }
+
+    /// The same from patches centred in the hole alone: beyond the rim that is how the fill would go on.
+    pub fn continued(&self, sharpness: f32) -> Vec<Feature> {
+        self.vote_from(sharpness, true)
+    }
+
+    fn vote_from(&self, sharpness: f32, hole_only: bool) -> Vec<Feature> {
         let mut distances: Vec<f32> = self.matches.iter().map(|m| m.distance).collect();
         let rank = distances.len() * 3 / 4;
         let spread = if distances.is_empty() { 0.0 } else { *distances.select_nth_unstable_by(rank, f32::total_cmp).1 };
@@ -229,7 +238,7 @@ impl Level {
                         // The patch centred here shows this pixel at the opposite offset.
                         let centre = target as usize + (RADIUS * self.stride + RADIUS) - (j * self.stride + i);
                         let slot = self.slot[centre];
-                        if slot == NONE {
+                        if slot == NONE || (hole_only && !self.hole[slot as usize]) {
                             continue;
                         }
                         let (weight, source) = (weights[slot as usize], self.matches[slot as usize].source as usize);
@@ -238,11 +247,7 @@ impl Level {
                         (0..4).for_each(|c| sum[c] += weight * seen[c]);
                     }
                 }
-                if total > 0.0 {
-                    sum.map(|s| s / total)
-                } else {
-                    self.image[self.matches[self.slot[target as usize] as usize].source as usize]
-                }
+                if total > 0.0 { sum.map(|s| s / total) } else { self.image[target as usize] }
             })
             .collect()
     }

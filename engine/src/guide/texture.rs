@@ -65,7 +65,7 @@ impl Texture {
             for i in 0..columns {
                 let across = footprint.steps[0] * (((i as f32 + 0.5) / columns as f32 - 0.5) * scale);
                 let p = place + down + across;
-                let texel = grid.bilinear(p.x, p.y);
+                let texel = bilinear(grid, p);
                 (0..4).for_each(|c| sum[c] += texel[c]);
             }
         }
@@ -94,12 +94,34 @@ pub fn catmull_rom(t: f32) -> [f32; 4] {
     [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }
 
+/// Rounded down. Without SSE 4.1 the library's `floor` is a call.
+#[inline(always)]
+fn floor(x: f32) -> i32 {
+    let whole = x as i32;
+    whole - i32::from(x < whole as f32)
+}
+
+#[inline(always)]
+fn bilinear(grid: &Grid<Texel>, place: Vec2) -> Texel {
+    let at = place - 0.5;
+    let (x0, y0) = (floor(at.x), floor(at.y));
+    let (fx, fy) = (at.x - x0 as f32, at.y - y0 as f32);
+    let clamp = |v: i32, size: usize| v.clamp(0, size as i32 - 1) as usize;
+    let (left, right) = (clamp(x0, grid.width), clamp(x0.saturating_add(1), grid.width));
+    let (top, bottom) = (clamp(y0, grid.height) * grid.width, clamp(y0.saturating_add(1), grid.height) * grid.width);
+    let four = [grid.data[top + left], grid.data[top + right], grid.data[bottom + left], grid.data[bottom + right]];
+    std::array::from_fn(|c| {
+        let (upper, lower) = (four[0][c] + fx * (four[1][c] - four[0][c]), four[2][c] + fx * (four[3][c] - four[2][c]));
+        upper + fy * (lower - upper)
+    })
+}
+
 #[inline(always)]
 fn bicubic(grid: &Grid<Texel>, place: Vec2) -> Texel {
     let at = place - 0.5;
-    let floor = at.floor();
-    let (wx, wy) = (catmull_rom(at.x - floor.x), catmull_rom(at.y - floor.y));
-    let (x0, y0) = (floor.x as isize - 1, floor.y as isize - 1);
+    let (x0, y0) = (floor(at.x), floor(at.y));
+    let (wx, wy) = (catmull_rom(at.x - x0 as f32), catmull_rom(at.y - y0 as f32));
+    let (x0, y0) = (x0 as isize - 1, y0 as isize - 1);
     let mut sum = [0.0f32; 4];
     let inside = x0 >= 0 && y0 >= 0 && x0 + 4 <= grid.width as isize && y0 + 4 <= grid.height as isize;
     for (j, wy) in wy.iter().enumerate() {
