@@ -1,0 +1,174 @@
+//! The network against public PyTorch code: what `tests/fixtures/make_wan_block.py` computed with diffusers and torch.nn, to 1e-4, in
+//! both forms of the kernels. The fixtures are committed; no Python is needed here.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use candle_core::{DType, Device, Tensor, safetensors};
+use glam::Vec2;
+use kinebrush_engine::condition::{Condition, FramePoints};
+use kinebrush_engine::guide::warp::GuideFrame;
+use kinebrush_engine::kernels::Kernels;
+use kinebrush_engine::model::codec::PatchCodec;
+use kinebrush_engine::model::config::Config;
+use kinebrush_engine::model::dit::{Block, Dit, Past};
+use kinebrush_engine::model::parameters::Parameters;
+use kinebrush_engine::model::{rope, sampler};
+use kinebrush_engine::motion::track_field::PointState;
+use kinebrush_engine::picture::Grid;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// A fixture: named tensors, f16 ones as f32.
+struct Fixture {
+    path: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+        let tensors = safetensors::load(&path, &Device::Cpu).unwrap();
+        Self { path, tensors }
+    }
+
+    fn tensor(&self, name: &str) -> Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("no {name} in {}", self.path.display())).to_dtype(DType::F32).unwrap()
+    }
+
+    fn values(&self, name: &str) -> Vec<f32> {
+        self.tensor(name).flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The parameters below `prefix`.
+    fn parameters(&self, prefix: &str) -> Parameters {
+        let below = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
+        Parameters::loaded(&self.path, self.tensors.iter().filter_map(below).collect(), &Device::Cpu, false)
+    }
+}
+
+/// Largest difference, against the size of the truth.
+fn close(what: &str, truth: &[f32], ours: &[f32], tolerance: f32) {
+    assert_eq!(truth.len(), ours.len(), "{what}");
+    let scale = truth.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+    let error = truth.iter().zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(scale > 0.0 && ours.iter().all(|v| v.is_finite()) && error <= tolerance * scale, "{what}: {error:e} of {scale}");
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn block_and_rotation_are_those_of_wan() {
+    let fixture = Fixture::open("wan_block.safetensors");
+    for (frames, rows, columns) in [(3, 2, 5), (1, 4, 3)] {
+        let of = |name: &str| fixture.tensor(&format!("{frames}x{rows}x{columns}.{name}"));
+        let rotation = rope::rotation(16, frames, rows, columns, &Device::Cpu).unwrap();
+        close("rotation", &flat(&of("rotation")), &flat(&rotation), 1e-6);
+        for kernels in [Kernels::Reference, Kernels::Fused] {
+            let parameters = fixture.parameters("block.");
+            let block = Block::new(32, 64, 2, &parameters).unwrap();
+            parameters.finish().unwrap();
+            let out = block.forward(kernels, &of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation }).unwrap();
+            close(&format!("block, {kernels:?}"), &flat(&of("out")), &flat(&out), 1e-4);
+        }
+    }
+}
+
+#[test]
+fn noised_is_the_flow_of_the_public_scheduler() {
+    let fixture = Fixture::open("wan_block.safetensors");
+    let unknown: Vec<bool> = fixture.values("sampler.unknown").iter().map(|u| *u > 0.0).collect();
+    let (clean, known, noise) = (fixture.values("sampler.clean"), fixture.values("sampler.known"), fixture.values("sampler.noise"));
+    let z: Vec<f32> =
+        fixture.values("sampler.levels").iter().flat_map(|t| sampler::noised(&clean, &known, &noise, &unknown, *t)).collect();
+    close("z", &fixture.values("sampler.z"), &z, 1e-6);
+}
+
+/// What `make_wan_block.py` calls its sizes.
+fn config() -> Config {
+    Config { cell_px: 4, ..Config::tiny() }
+}
+
+/// The condition of the fixture's pictures and points.
+fn condition(fixture: &Fixture) -> Condition {
+    let [frames, height, width, _] = fixture.tensor("rgb").dims4().unwrap().into();
+    let picture = |name: &str, frame: usize| {
+        let bytes = fixture.values(name);
+        let data = bytes[frame * width * height * 3..][..width * height * 3].chunks_exact(3);
+        Grid { width, height, data: data.map(|rgb| [rgb[0], rgb[1], rgb[2]].map(|v| v / 255.0)).collect() }
+    };
+    let coverage = fixture.values("coverage");
+    let guide: Vec<GuideFrame> = (0..frames)
+        .map(|frame| GuideFrame {
+            rgb: picture("rgb", frame),
+            smooth: picture("smooth", frame),
+            coverage: Grid {
+                width,
+                height,
+                data: coverage[frame * width * height..][..width * height].iter().map(|v| v / 255.0).collect(),
+            },
+            owner: vec![0; width * height],
+        })
+        .collect();
+    let ids: Vec<u32> = fixture.values("ids").iter().map(|id| *id as u32).collect();
+    let states: Vec<PointState> =
+        fixture.values("states").iter().map(|s| [PointState::Free, PointState::Pinned, PointState::Driven][*s as usize]).collect();
+    let (positions, visible) = (fixture.values("positions"), fixture.values("visible"));
+    let points: Vec<FramePoints> = (0..frames)
+        .map(|frame| FramePoints {
+            ids: ids.clone(),
+            states: states.clone(),
+            positions: positions[frame * 2 * ids.len()..][..2 * ids.len()].chunks_exact(2).map(|p| Vec2::new(p[0], p[1])).collect(),
+            visible: visible[frame * ids.len()..][..ids.len()].iter().map(|v| *v > 0.0).collect(),
+        })
+        .collect();
+    let config = config();
+    let codec = PatchCodec {
+        cell_px: config.cell_px,
+        frames: config.frames_per_latent,
+        mean: fixture.values("codec.mean"),
+        basis: fixture.values("codec.basis"),
+        scale: fixture.values("codec.scale"),
+    };
+    Condition::new(&config, &codec, &guide, &points)
+}
+
+#[test]
+fn condition_is_the_scattered_tracks_and_the_encoded_guide() {
+    let fixture = Fixture::open("dit.safetensors");
+    let condition = condition(&fixture);
+    assert_eq!((condition.latents, condition.rows, condition.columns), (6, 4, 6));
+    let truth: Vec<bool> = fixture.values("unknown").iter().map(|u| *u > 0.0).collect();
+    assert!(truth.contains(&true) && truth.contains(&false));
+    assert_eq!(condition.unknown, truth);
+    let channels = config().condition_channels();
+    let truth = fixture.values("condition.0");
+    // Each kind of channel against its own size, so that a large one cannot hide a small one.
+    let mut first = 0;
+    for (what, count) in [("guide", 12), ("smooth guide", 4), ("coverage", 8), ("states", 2), ("tracks", 16)] {
+        let part = |values: &[f32]| values.chunks_exact(channels).flat_map(|c| c[first..first + count].to_vec()).collect::<Vec<f32>>();
+        close(what, &part(&truth), &part(&condition.channels), 1e-4);
+        first += count;
+    }
+    assert_eq!(first, channels);
+}
+
+#[test]
+fn whole_network_with_its_block_causal_mask() {
+    let fixture = Fixture::open("dit.safetensors");
+    let config = config();
+    let (latents, rows, columns) = (6, 4, 6);
+    let shape = (1, latents, rows, columns, config.condition_channels());
+    // The first clip's condition is the one that the engine makes, the second clip's is random.
+    let first = Tensor::from_vec(condition(&fixture).channels, shape, &Device::Cpu).unwrap();
+    let condition = Tensor::cat(&[first, fixture.tensor("condition.1").unsqueeze(0).unwrap()], 0).unwrap();
+    let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu).unwrap();
+    for kernels in [Kernels::Reference, Kernels::Fused] {
+        let parameters = fixture.parameters("dit.");
+        let dit = Dit::new(&config, kernels, &parameters).unwrap();
+        parameters.finish().unwrap();
+        let past = &mut Past::Whole { rotation: &rotation };
+        let out = dit.forward(&fixture.tensor("noisy"), &condition, &fixture.values("levels"), past).unwrap();
+        close(&format!("network, {kernels:?}"), &fixture.values("out"), &flat(&out), 1e-4);
+    }
+}
