@@ -82,6 +82,9 @@ pub struct EvalOptions {
     /// Noise levels instead of the checkpoint's, for comparisons: falling, such as 1.0,0.5.
     #[arg(long, value_delimiter = ',')]
     pub noise_levels: Option<Vec<f32>>,
+    /// Share of the correction's fine part that is shown, instead of the checkpoint's, 0 to 1.
+    #[arg(long)]
+    pub fine_correction: Option<f32>,
     #[command(flatten)]
     pub folders: PictureFolders,
 }

@@ -10,6 +10,7 @@ use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
 use kinebrush_engine::picture::{Mask, Picture};
+use kinebrush_engine::stream::compose;
 use kinebrush_engine::stream::session::Session;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
         for (pass, seconds) in passes.iter().enumerate() {
             record(if pass + 1 == passes.len() { "commit" } else { "denoise" }, *seconds);
         }
-        let shown = made.frames(&condition, config.cell_px, config.frames_per_latent, width, height);
+        let shown = compose::frames(config, &made, &condition, width, height);
         ensure!(shown.len() == config.chunk_frames(), "a chunk has the wrong number of frames");
         record("decode", whole - passes.iter().sum::<f64>() + lap());
         chunks.push(start.elapsed().as_secs_f64() * 1e3);

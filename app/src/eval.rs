@@ -12,8 +12,11 @@ pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
         models::open(&options.model, &device)?.context("model: `none` has nothing to measure; choose sketch or a folder")?;
     if let Some(levels) = &options.noise_levels {
         checkpoint.dit.config.noise_levels = levels.clone();
-        checkpoint.dit.config.validate().context("--noise-levels")?;
     }
+    if let Some(share) = options.fine_correction {
+        checkpoint.dit.config.fine_correction = share;
+    }
+    checkpoint.dit.config.validate()?;
     let (_, held_out) = train::open_pools(&options.folders)?;
     let report = evaluate(&checkpoint, &device, &held_out, options.clips, options.size, options.sheet.as_deref())?;
     match options.json {

@@ -327,7 +327,8 @@ fn scene(frames: usize) -> (Vec<GuideFrame>, Vec<FramePoints>) {
 fn conditions(checkpoint: &Checkpoint, chunks: usize) -> Vec<Condition> {
     let frames = checkpoint.dit.config.chunk_frames();
     let (guide, points) = scene(chunks * frames);
-    let condition = |(guide, points): (&[GuideFrame], &[FramePoints])| Condition::new(&checkpoint.dit.config, &checkpoint.codec, guide, points);
+    let condition =
+        |(guide, points): (&[GuideFrame], &[FramePoints])| Condition::new(&checkpoint.dit.config, &checkpoint.codec, guide, points);
     guide.chunks(frames).zip(points.chunks(frames)).map(condition).collect()
 }
 
@@ -337,7 +338,7 @@ fn numbers(chunk: &Chunk) -> Vec<f32> {
 }
 
 fn frames(chunk: &Chunk, condition: &Condition, config: &Config) -> Vec<Picture> {
-    chunk.frames(condition, config.cell_px, config.frames_per_latent, SIZE.0, SIZE.1)
+    kinebrush_engine::stream::compose::frames(config, chunk, condition, SIZE.0, SIZE.1)
 }
 
 fn generate(session: &mut Session, conditions: &[Condition]) -> Vec<Vec<f32>> {
@@ -411,11 +412,12 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
                 let z = tensor([history.as_slice(), &z].concat(), channels);
                 let past = &mut Past::Whole { rotation: &rotation };
                 let out = flat(&dit.forward(&z, &tensor(told.clone(), config.condition_channels()), &levels, past).unwrap());
-                let newest = &out[out.len() - condition.unknown.len() * (channels + 1)..];
-                for (cell, out) in newest.chunks_exact(channels + 1).enumerate() {
+                let newest = &out[out.len() - condition.unknown.len() * config.output_channels()..];
+                for (cell, out) in newest.chunks_exact(config.output_channels()).enumerate() {
                     for c in 0..channels {
                         let i = cell * channels + c;
-                        clean[i] = condition.guide_latent[i] + if condition.unknown[cell] { out[c] } else { 0.0 };
+                        clean[i] = condition.guide_latent[i]
+                            + if condition.unknown[cell] { out[c] + out[channels] * condition.smooth_latent[i] } else { 0.0 };
                     }
                 }
             }

@@ -8,13 +8,15 @@ use super::texture::catmull_rom;
 use super::warp::GuideFrame;
 use crate::picture::{Grid, Picture, Sample};
 
-/// `generated` (model size) at the size of `guide_full` (source size), with the guide's detail where the source is seen.
-pub fn detail_transfer(generated: &Picture, guide_full: &GuideFrame) -> Picture {
+/// `generated` (model size) at the size of `guide_full` (source size), with the guide's detail where the source is seen, and with the
+/// share `kept` of it elsewhere.
+pub fn detail_transfer(generated: &Picture, guide_full: &GuideFrame, kept: f32) -> Picture {
     let guide = &guide_full.rgb;
     let grown = enlarged(generated, guide.width, guide.height);
     let blurred = enlarged(&guide.resized(generated.width, generated.height), guide.width, guide.height);
     Picture::from_fn(guide.width, guide.height, |x, y| {
-        let (coverage, sharp, soft, own) = (guide_full.coverage.at(x, y), guide.at(x, y), blurred.at(x, y), grown.at(x, y));
+        let seen = guide_full.coverage.at(x, y);
+        let (coverage, sharp, soft, own) = (seen + (1.0 - seen) * kept, guide.at(x, y), blurred.at(x, y), grown.at(x, y));
         // Grouped so that equal terms cancel before anything is added to them.
         std::array::from_fn(|c| (coverage * sharp[c] + (own[c] - coverage * soft[c])).clamp(0.0, 1.0))
     })
@@ -62,14 +64,14 @@ mod tests {
     #[test]
     fn the_scaled_down_guide_gives_the_guide_back_where_it_is_covered() {
         let guide = guide(1.0);
-        assert_eq!(detail_transfer(&guide.rgb.resized(30, 22), &guide), guide.rgb);
-        assert_eq!(detail_transfer(&guide.rgb.resized(25, 19), &guide), guide.rgb);
+        assert_eq!(detail_transfer(&guide.rgb.resized(30, 22), &guide, 0.0), guide.rgb);
+        assert_eq!(detail_transfer(&guide.rgb.resized(25, 19), &guide, 0.0), guide.rgb);
     }
 
     #[test]
     fn uncovered_places_show_what_was_generated_alone() {
         let generated = Picture::from_fn(30, 22, |x, y| [0.2 + x as f32 * 0.01, 0.5, 0.3 + y as f32 * 0.01]);
-        assert_eq!(detail_transfer(&generated, &guide(0.0)), enlarged(&generated, 60, 44));
+        assert_eq!(detail_transfer(&generated, &guide(0.0), 0.0), enlarged(&generated, 60, 44));
     }
 
     #[test]

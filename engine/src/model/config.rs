@@ -57,8 +57,11 @@ pub struct Config {
     pub key_policy: KeyPolicy,
     /// Noise levels of the sampler, falling, in (0, 1].
     pub noise_levels: Vec<f32>,
-    /// Share of the correction that is shown, 0..1: what a held-out calibration found best. 0 means that the guide wins everywhere.
+    /// Share of the correction that is shown, 0..1: 0 means that the guide wins everywhere.
     pub correction: f32,
+    /// Share of the correction's fine part that is shown, 0..1. A net that is unsure answers with an average, which measures well and
+    /// looks soft: below 1, the guide's own texture stays and the model decides tone and shading.
+    pub fine_correction: f32,
     /// Share of the correction that covered pixels may get, 0..1: 0 until it measures better than the guide there.
     pub covered_correction: f32,
 }
@@ -106,6 +109,7 @@ impl Config {
             key_policy: KeyPolicy::SinkRotated,
             noise_levels: vec![1.0, 0.5],
             correction: 1.0,
+            fine_correction: 1.0,
             covered_correction: 0.0,
         }
     }
@@ -203,7 +207,9 @@ impl Config {
         if self.noise_levels.is_empty() || !falling || self.noise_levels.iter().any(|t| !(*t > 0.0 && *t <= 1.0)) {
             return Err(Error::field("noise_levels", "must fall from at most 1 and stay above 0"));
         }
-        for (name, share) in [("correction", self.correction), ("covered_correction", self.covered_correction)] {
+        for (name, share) in
+            [("correction", self.correction), ("fine_correction", self.fine_correction), ("covered_correction", self.covered_correction)]
+        {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::field(name, format!("is {share}; it must be between 0 and 1")));
             }

@@ -13,6 +13,7 @@ use crate::motion::project::Project;
 use crate::motion::scene::Scene;
 use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
 use crate::picture::Picture;
+use crate::stream::compose;
 use crate::stream::session::Session;
 use candle_core::Device;
 use glam::Vec2;
@@ -120,7 +121,7 @@ impl<'a> Renderer<'a> {
         let condition = Condition::new(config, &checkpoint.codec, &small, &points);
         self.stages.condition = lap(&mut clock);
         let chunk = session.next_chunk(&condition)?;
-        let shown = chunk.frames(&condition, config.cell_px, config.frames_per_latent, self.model_size.0, self.model_size.1);
+        let shown = compose::frames(config, &chunk, &condition, self.model_size.0, self.model_size.1);
         self.stages.passes = session.pass_seconds.clone();
         self.stages.decode = lap(&mut clock) - self.stages.passes.iter().sum::<f64>();
         let finished = shown
@@ -136,10 +137,15 @@ impl<'a> Renderer<'a> {
     fn at_output_size(&self, picture: &Picture, guide: &GuideFrame) -> Picture {
         let (width, height) = self.output_size;
         match width >= picture.width && height >= picture.height {
-            true => detail_transfer(picture, guide),
+            true => detail_transfer(picture, guide, self.kept_texture()),
             false if width <= picture.width && height <= picture.height => picture.resized(width, height),
             false => enlarged(picture, width, height),
         }
+    }
+
+    /// How much of the guide's texture stays where the model decides.
+    fn kept_texture(&self) -> f32 {
+        self.generator.as_ref().map_or(1.0, |(checkpoint, _)| 1.0 - checkpoint.dit.config.fine_correction)
     }
 
     fn guide(&self, frame: usize, (width, height): (usize, usize)) -> GuideFrame {

@@ -7,11 +7,9 @@
 use crate::condition::Condition;
 use crate::error::Result;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::codec::paste;
 use crate::model::dit::{Dit, Past};
 use crate::model::kv_window::KvWindow;
 use crate::model::sampler::{noise, noised};
-use crate::picture::Picture;
 use candle_core::{Device, Tensor};
 
 /// A video in the making.
@@ -125,23 +123,4 @@ impl<'a> Session<'a> {
 
 fn tensor(condition: &Condition, values: &[f32], channels: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_slice(values, (1, condition.latents, condition.rows, condition.columns, channels), device)?)
-}
-
-impl Chunk {
-    /// The chunk's frames: the guide's pixels plus the correction, `width` x `height`.
-    pub fn frames(&self, condition: &Condition, cell_px: usize, frames_per_latent: usize, width: usize, height: usize) -> Vec<Picture> {
-        let mut frames = vec![Picture::filled(width, height, [0.0; 3]); condition.latents * frames_per_latent];
-        let latent_len = condition.guide_patches.len() / condition.latents;
-        for latent in 0..condition.latents {
-            let range = latent * latent_len..(latent + 1) * latent_len;
-            let shown: Vec<f32> = condition.guide_patches[range.clone()].iter().zip(&self.correction[range]).map(|(g, c)| g + c).collect();
-            paste(&shown, cell_px, frames_per_latent, condition.columns * cell_px, |frame, y, x, rgb| {
-                if x < width && y < height {
-                    let picture = &mut frames[latent * frames_per_latent + frame];
-                    picture.data[y * width + x] = rgb.map(|v| ((v + 1.0) / 2.0).clamp(0.0, 1.0));
-                }
-            });
-        }
-        frames
-    }
 }

@@ -10,6 +10,7 @@ use crate::media::picture_file::save_png;
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::layer_motion::LayerMotion;
 use crate::picture::{Mask, Picture};
+use crate::stream::compose;
 use crate::stream::session::Session;
 use crate::train::clip::{Clip, ClipSpec, make_clip};
 use crate::train::example::guide_and_points;
@@ -145,7 +146,7 @@ fn one(checkpoint: &Checkpoint, device: &Device, pool: &Pool, index: usize, (wid
         let range = chunk * config.chunk_frames()..(chunk + 1) * config.chunk_frames();
         let condition = Condition::new(config, &checkpoint.codec, &guide[range.clone()], &points[range]);
         let made = session.next_chunk(&condition)?;
-        shown.extend(made.frames(&condition, config.cell_px, config.frames_per_latent, width, height));
+        shown.extend(compose::frames(config, &made, &condition, width, height));
     }
     let mut outcome = Outcome {
         uncovered_px: 0.0,
