@@ -23,7 +23,7 @@ const COARSE_ROUNDS: u64 = 4;
 /// How much the smooth fill is believed in first fills; the one that ends up with the best matches goes on.
 const PRIORS: [f32; 2] = [0.1, 0.6];
 /// Half the width of what counts as a broad shade, px.
-const SHADE_PX: usize = 4;
+const SHADE_PX: usize = 6;
 /// Holes are gathered in tiles of this side; a group is what touches tile to tile.
 const TILE: usize = 16;
 
@@ -167,7 +167,7 @@ fn calmed(filled: &Grid<Feature>, smooth: &Grid<Feature>) -> Picture {
         let ([a, b, c, _], [u, v, w, _]) = (filled.at(x, y), smooth.at(x, y));
         [u - a, v - b, w - c]
     });
-    let shade = box_mean(&box_mean(&apart, SHADE_PX), SHADE_PX);
+    let shade = box_mean(&apart, SHADE_PX);
     Grid::from_fn(filled.width, filled.height, |x, y| {
         let ([r, g, b, texture], shift) = (filled.at(x, y), shade.at(x, y));
         let most = shift.iter().fold(0.0f32, |m, s| m.max(s.abs()));
@@ -184,7 +184,7 @@ fn first_fill(image: &Grid<Feature>, known: &Mask, seed: u64) -> Option<Level> {
         level.scatter(seed << 8);
         level.peel(prior);
         // The rim has no matches yet: it must find them before it may vote on what was just filled in.
-        for round in 0..COARSE_ROUNDS + 2 {
+        for round in 0..COARSE_ROUNDS {
             level.measure();
             level.search(reach, false, seed.wrapping_add(2 * round));
             level.search(reach / 2, true, seed.wrapping_add(2 * round + 1));
@@ -227,18 +227,10 @@ fn features(picture: &Picture, known: &Mask) -> Grid<Feature> {
         let here = light(x, y);
         [(light(right, y) - here).abs() + (light(x, below) - here).abs(), 1.0]
     });
-    let sum5 = |grid: &Grid<[f32; 2]>, dx: isize, dy: isize| {
-        Grid::from_fn(width, height, |x, y| {
-            (-2..=2).fold([0.0; 2], |sum, k| {
-                let s = grid.clamped(x as isize + k * dx, y as isize + k * dy);
-                [sum[0] + s[0], sum[1] + s[1]]
-            })
-        })
-    };
-    let sums = sum5(&sum5(&slope, 1, 0), 0, 1);
+    let means = box_mean(&slope, 2);
     Grid::from_fn(width, height, |x, y| {
-        let ([r, g, b], [slope, count]) = (picture.at(x, y), sums.at(x, y));
-        [r, g, b, TEXTURE_WEIGHT * slope / count.max(1.0)]
+        let ([r, g, b], [slope, count]) = (picture.at(x, y), means.at(x, y));
+        [r, g, b, TEXTURE_WEIGHT * slope / count.max(0.04)]
     })
 }
 

@@ -21,8 +21,9 @@ pub struct Texture {
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint {
     level: usize,
-    taps: [usize; 2],
-    steps: [Vec2; 2],
+    count: usize,
+    /// The first `count` are the samples' places around the pixel's centre, source px.
+    offsets: [Vec2; 16],
 }
 
 impl Footprint {
@@ -33,7 +34,12 @@ impl Footprint {
         // Up to four source px across are sampled directly; what shrinks more is sampled on a halved copy.
         let level = (lengths[0].max(lengths[1]) * 0.5).max(1.0).log2().floor() as usize;
         let taps = lengths.map(|l| ((l / (1usize << level.min(20)) as f32 - 0.25).ceil() as usize).clamp(1, 4));
-        Self { level, taps, steps }
+        let mut offsets = [Vec2::ZERO; 16];
+        for (i, offset) in offsets.iter_mut().enumerate().take(taps[0] * taps[1]) {
+            let part = |i: usize, axis: usize| steps[axis] * ((i as f32 + 0.5) / taps[axis] as f32 - 0.5);
+            *offset = part(i % taps[0], 0) + part(i / taps[0], 1);
+        }
+        Self { level, count: taps[0] * taps[1], offsets }
     }
 }
 
@@ -55,21 +61,18 @@ impl Texture {
         let grid = &self.levels[level];
         let scale = 1.0 / (1usize << level) as f32;
         let place = (point - self.origin) * scale;
-        let [columns, rows] = footprint.taps;
-        if columns == 1 && rows == 1 {
+        if footprint.count == 1 {
             return bicubic(grid, place);
         }
         let mut sum = [0.0; 4];
-        for j in 0..rows {
-            let down = footprint.steps[1] * (((j as f32 + 0.5) / rows as f32 - 0.5) * scale);
-            for i in 0..columns {
-                let across = footprint.steps[0] * (((i as f32 + 0.5) / columns as f32 - 0.5) * scale);
-                let p = place + down + across;
-                let texel = bilinear(grid, p);
-                (0..4).for_each(|c| sum[c] += texel[c]);
+        for offset in &footprint.offsets[..footprint.count] {
+            let texel = bilinear(grid, place + *offset * scale);
+            for c in 0..4 {
+                sum[c] += texel[c];
             }
         }
-        sum.map(|s| s / (columns * rows) as f32)
+        let share = 1.0 / footprint.count as f32;
+        sum.map(|s| s * share)
     }
 }
 
@@ -102,18 +105,30 @@ fn floor(x: f32) -> i32 {
 }
 
 #[inline(always)]
+fn weighed(top: &[Texel], bottom: &[Texel], fx: f32, fy: f32) -> Texel {
+    let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
+    let mut sum = [0.0; 4];
+    for i in 0..2 {
+        for c in 0..4 {
+            sum[c] += weights[i] * top[i][c] + weights[i + 2] * bottom[i][c];
+        }
+    }
+    sum
+}
+
+#[inline(always)]
 fn bilinear(grid: &Grid<Texel>, place: Vec2) -> Texel {
     let at = place - 0.5;
     let (x0, y0) = (floor(at.x), floor(at.y));
     let (fx, fy) = (at.x - x0 as f32, at.y - y0 as f32);
+    if x0 >= 0 && y0 >= 0 && x0 < grid.width as i32 - 1 && y0 < grid.height as i32 - 1 {
+        let start = y0 as usize * grid.width + x0 as usize;
+        return weighed(&grid.data[start..start + 2], &grid.data[start + grid.width..start + grid.width + 2], fx, fy);
+    }
     let clamp = |v: i32, size: usize| v.clamp(0, size as i32 - 1) as usize;
     let (left, right) = (clamp(x0, grid.width), clamp(x0.saturating_add(1), grid.width));
     let (top, bottom) = (clamp(y0, grid.height) * grid.width, clamp(y0.saturating_add(1), grid.height) * grid.width);
-    let four = [grid.data[top + left], grid.data[top + right], grid.data[bottom + left], grid.data[bottom + right]];
-    std::array::from_fn(|c| {
-        let (upper, lower) = (four[0][c] + fx * (four[1][c] - four[0][c]), four[2][c] + fx * (four[3][c] - four[2][c]));
-        upper + fy * (lower - upper)
-    })
+    weighed(&[grid.data[top + left], grid.data[top + right]], &[grid.data[bottom + left], grid.data[bottom + right]], fx, fy)
 }
 
 #[inline(always)]

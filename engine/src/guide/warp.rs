@@ -139,8 +139,14 @@ impl Layer {
 
 /// `a` towards `b`; exactly `b` at 1.
 #[inline(always)]
-fn mix<const N: usize>(a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
-    if weight >= 1.0 { b } else { std::array::from_fn(|c| a[c] + weight * (b[c] - a[c])) }
+fn mix<const N: usize>(mut a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
+    if weight >= 1.0 {
+        return b;
+    }
+    for c in 0..N {
+        a[c] += weight * (b[c] - a[c]);
+    }
+    a
 }
 
 #[cfg(test)]
