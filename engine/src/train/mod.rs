@@ -14,6 +14,7 @@ mod raster;
 mod region;
 mod scene;
 mod shape;
+pub mod speed;
 mod split;
 mod tracking;
 pub mod trainer;
