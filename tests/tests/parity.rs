@@ -79,8 +79,7 @@ fn noised_is_the_flow_of_the_public_scheduler() {
     let fixture = Fixture::open("wan_block.safetensors");
     let unknown: Vec<bool> = fixture.values("sampler.unknown").iter().map(|u| *u > 0.0).collect();
     let (clean, known, noise) = (fixture.values("sampler.clean"), fixture.values("sampler.known"), fixture.values("sampler.noise"));
-    let z: Vec<f32> =
-        fixture.values("sampler.levels").iter().flat_map(|t| sampler::noised(&clean, &known, &noise, &unknown, *t)).collect();
+    let z: Vec<f32> = fixture.values("sampler.levels").iter().flat_map(|t| sampler::noised(&clean, &known, &noise, &unknown, *t)).collect();
     close("z", &fixture.values("sampler.z"), &z, 1e-6);
 }
 

@@ -327,7 +327,8 @@ fn scene(frames: usize) -> (Vec<GuideFrame>, Vec<FramePoints>) {
 fn conditions(checkpoint: &Checkpoint, chunks: usize) -> Vec<Condition> {
     let frames = checkpoint.dit.config.chunk_frames();
     let (guide, points) = scene(chunks * frames);
-    let condition = |(guide, points): (&[GuideFrame], &[FramePoints])| Condition::new(&checkpoint.dit.config, &checkpoint.codec, guide, points);
+    let condition =
+        |(guide, points): (&[GuideFrame], &[FramePoints])| Condition::new(&checkpoint.dit.config, &checkpoint.codec, guide, points);
     guide.chunks(frames).zip(points.chunks(frames)).map(condition).collect()
 }
 

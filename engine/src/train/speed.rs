@@ -23,7 +23,10 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
     config.validate()?;
     let (rows, columns) = cells;
     if batch == 0 || rows == 0 || columns == 0 || rows % 2 != 0 || columns % 2 != 0 {
-        return Err(Error::field("bench", format!("{batch} clips of {rows}x{columns} cells cannot be trained on; give even numbers above 0")));
+        return Err(Error::field(
+            "bench",
+            format!("{batch} clips of {rows}x{columns} cells cannot be trained on; give even numbers above 0"),
+        ));
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let parameters = Parameters::seeded(1, &Device::Cpu);
