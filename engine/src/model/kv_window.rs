@@ -88,9 +88,9 @@ impl KvWindow {
         }
         for layer in &self.layers {
             if overflows {
-                // `force_contiguous` copies the part alone; `copy` would copy the whole window behind it.
                 let rest = self.capacity - self.sink - self.chunk;
                 // The values stand one chunk beyond the capacity already, so they move together with the rest.
+                // `force_contiguous` copies the part alone; `copy` would copy the whole window behind it.
                 let values = layer.values.narrow(1, self.sink + self.chunk, rest + self.chunk)?.force_contiguous()?;
                 layer.values.slice_set(&values, 1, self.sink)?;
                 if rest > 0 {
