@@ -1,6 +1,6 @@
 //! The network against public PyTorch code: what `tests/fixtures/make_wan_block.py` computed with diffusers and torch.nn, to 1e-4, in
 //! both forms of the kernels. The fixtures are committed; no Python is needed here.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use glam::Vec2;

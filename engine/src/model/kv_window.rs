@@ -90,17 +90,18 @@ impl KvWindow {
             if overflows {
                 let rest = self.capacity - self.sink - self.chunk;
                 // The values stand one chunk beyond the capacity already, so they move together with the rest.
-                let values = layer.values.narrow(1, self.sink + self.chunk, rest + self.chunk)?.copy()?;
+                // `force_contiguous` copies the part alone; `copy` would copy the whole window behind it.
+                let values = layer.values.narrow(1, self.sink + self.chunk, rest + self.chunk)?.force_contiguous()?;
                 layer.values.slice_set(&values, 1, self.sink)?;
                 if rest > 0 {
-                    let keys = layer.stored.narrow(1, self.sink + self.chunk, rest)?.copy()?;
+                    let keys = layer.stored.narrow(1, self.sink + self.chunk, rest)?.force_contiguous()?;
                     layer.stored.slice_set(&keys, 1, self.sink)?;
                 }
             }
             let slot = if overflows { self.capacity - self.chunk } else { self.filled };
             let key = match self.policy {
                 KeyPolicy::SinkRotated if slot < self.sink => self.rotated(&layer.current, slot)?,
-                _ => layer.current.copy()?,
+                _ => layer.current.clone(),
             };
             layer.stored.slice_set(&key, 1, slot)?;
         }
@@ -115,13 +116,13 @@ impl KvWindow {
         }
         let newest = self.filled - self.chunk;
         for layer in &self.layers {
-            let raw = layer.stored.narrow(1, newest, self.chunk)?.copy()?;
+            let raw = layer.stored.narrow(1, newest, self.chunk)?.force_contiguous()?;
             let key = match self.policy {
                 KeyPolicy::SinkRotated => self.rotated(&raw, 0)?,
                 KeyPolicy::AllUnrotated => raw,
             };
             layer.stored.slice_set(&key, 1, 0)?;
-            layer.values.slice_set(&layer.values.narrow(1, newest, self.chunk)?.copy()?, 1, 0)?;
+            layer.values.slice_set(&layer.values.narrow(1, newest, self.chunk)?.force_contiguous()?, 1, 0)?;
         }
         self.stage()
     }
@@ -147,7 +148,7 @@ impl KvWindow {
                 KeyPolicy::AllUnrotated => 0,
             };
             if ready > 0 {
-                layer.keys.slice_set(&layer.stored.narrow(1, 0, ready)?.copy()?, 1, 0)?;
+                layer.keys.slice_set(&layer.stored.narrow(1, 0, ready)?, 1, 0)?;
             }
             if self.filled > ready {
                 let rotated = self.rotated(&layer.stored.narrow(1, ready, self.filled - ready)?.contiguous()?, ready)?;

@@ -15,6 +15,7 @@ mod region;
 mod scan;
 mod scene;
 mod shape;
+pub mod speed;
 mod split;
 mod tracking;
 pub mod trainer;
