@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use glam::Vec2;
 use kinebrush_engine::condition::{Condition, FramePoints};
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
+use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
@@ -22,6 +23,9 @@ const WARM_UP: usize = 20;
 pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let device = device_by_name(&options.model.device)?;
     let checkpoint = models::open(&options.model.model, &device)?.context("--model: `none` has nothing to measure")?;
+    if let Some(steps) = options.training {
+        return training(&checkpoint.dit.config, steps, options.json);
+    }
     ensure!(options.chunks > WARM_UP + 1, "--chunks: at least {} are needed, the first {WARM_UP} are not counted", WARM_UP + 2);
     let (width, height) = options.size;
     let config = &checkpoint.dit.config;
@@ -86,6 +90,18 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     for (stage, ms) in medians {
         let times = if stage == "denoise" { format!(" x {}", config.noise_levels.len()) } else { String::new() };
         println!("  {stage:<10} {ms:8.1} ms{times}");
+    }
+    Ok(())
+}
+
+fn training(config: &Config, steps: usize, as_json: bool) -> anyhow::Result<()> {
+    const BATCH: usize = 8;
+    const CELLS: (usize, usize) = (16, 16);
+    let times = kinebrush_engine::train::speed::step_milliseconds(config, BATCH, CELLS, steps)?;
+    let ms = median(&times);
+    match as_json {
+        true => println!("{}", json!({ "step_ms_median": ms, "batch": BATCH, "cells": [CELLS.0, CELLS.1] })),
+        false => println!("training step, {BATCH} clips of {}x{} cells: {ms:.0} ms", CELLS.0, CELLS.1),
     }
     Ok(())
 }

@@ -54,6 +54,7 @@ fn example(config: &Config, (rows, columns): (usize, usize), rng: &mut ChaCha8Rn
         condition: random(rng, cells * config.condition_channels()),
         levels: (0..latents / config.chunk_latents).map(|_| 1.0 - rng.random_range(0.0..0.9)).collect(),
         target: random(rng, cells * config.patch_len()),
+        smooth: random(rng, cells * config.patch_len()),
         uncovered: (0..cells * config.patch_len() / 3).map(|_| rng.random_range(0.0..1.0)).collect(),
     }
 }
