@@ -8,7 +8,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 run:
 	@packaging/setup.sh build
 	@mkdir -p out
-	cargo run --release --locked -p kinebrush -- render presets/coffee.ron -o out/demo.mp4
+	cargo run --release --locked -p kinebrush -- render presets/rocket.ron -o out/demo.mp4
 	@packaging/show.sh out/demo.mp4
 
 # Format check and all tests, in the profile that `make run` builds.

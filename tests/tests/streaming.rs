@@ -293,7 +293,7 @@ fn checkpoint(config: &Config, dit: Dit) -> Checkpoint {
         scale: vec![1.5; config.latent_channels],
     };
     let card = Card { version: 1, name: "test".into(), licence: String::new(), origin: String::new(), config: config.clone() };
-    Checkpoint { card, codec, dit }
+    Checkpoint { card, codec, dit, parameters: 0 }
 }
 
 fn random_checkpoint(kernels: Kernels) -> Checkpoint {
@@ -367,6 +367,8 @@ fn conditions_and_sessions_in_chunks_equal_those_in_one_go() {
             channels: part(&whole.channels, chunks, i),
             guide_latent: part(&whole.guide_latent, chunks, i),
             guide_patches: part(&whole.guide_patches, chunks, i),
+            smooth_latent: part(&whole.smooth_latent, chunks, i),
+            smooth_patches: part(&whole.smooth_patches, chunks, i),
             uncovered: part(&whole.uncovered, chunks, i),
             unknown: part(&whole.unknown, chunks, i),
         })

@@ -96,7 +96,7 @@ mod tests {
         let b = [1.0, 0.0, 2.0, 1.0, 0.0, 1.0]; // (2, 3), used transposed as (3, 2)
         let mut c = vec![1.0; 4];
         matmul((2, 3, 2), &mut c, 2, true, View::rows(&a, 3), View::columns(&b, 3), 2.0, Threads::All);
-        assert_eq!(c, [15.0, 11.0, 33.0, 23.0]);
+        assert_eq!(c, [15.0, 9.0, 33.0, 21.0]);
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl PatchCodec {
         let centred: Vec<f32> = patches.chunks_exact(n).flat_map(|p| p.iter().zip(&mean).map(|(v, m)| v - m)).collect();
         let mut covariance = vec![0f32; n * n];
         crate::kernels::product_tn(&centred, &centred, n, n, 1.0 / count as f32, &mut covariance);
+        // Directions in which the samples do not vary would be lost to rounding: a trace of variance everywhere keeps them apart.
+        let trace = 1e-6 * (0..n).map(|i| covariance[i * n + i]).sum::<f32>() / n as f32;
+        (0..n).for_each(|i| covariance[i * n + i] += trace);
         // Start from the unit vectors: deterministic, and never orthogonal to everything that matters.
         let mut basis = vec![0f32; channels * n];
         (0..channels).for_each(|c| basis[c * n + c * n / channels] = 1.0);
@@ -135,7 +138,8 @@ fn orthonormalise(rows: &mut [f32], n: usize) {
     for i in 0..rows.len() / n {
         let (done, rest) = rows.split_at_mut(i * n);
         let row = &mut rest[..n];
-        for earlier in done.chunks_exact(n) {
+        // Twice is enough (Giraud & Langou 2005): one pass leaves rounding along the earlier rows.
+        for earlier in done.chunks_exact(n).chain(done.chunks_exact(n)) {
             let along = dot(earlier, row);
             row.iter_mut().zip(earlier).for_each(|(r, e)| *r -= along * e);
         }
