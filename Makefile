@@ -8,10 +8,11 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 run:
 	@packaging/setup.sh build
 	@mkdir -p out
-	cargo run --release --locked -p kinebrush -- render presets/rocket.ron -o out/demo.mp4
+	cargo build --release --locked --workspace
+	"$${CARGO_TARGET_DIR:-target}/release/kinebrush" render presets/rocket.ron -o out/demo.mp4
 	@packaging/show.sh out/demo.mp4
 
-# Format check and all tests, in the profile that `make run` builds.
+# Format check and all tests. Both commands build the whole workspace in one profile, so that nothing is compiled twice.
 test:
 	@packaging/setup.sh test
 	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; else echo "rustfmt is not installed: format not checked"; fi

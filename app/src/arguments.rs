@@ -50,7 +50,7 @@ pub struct RenderOptions {
     /// Frames to render; the project's own number if not given.
     #[arg(long)]
     pub frames: Option<usize>,
-    /// Size of the video, as WxH; the picture's own if not given.
+    /// Size of the video, as WxH; the picture's own if not given. Of a picture of another shape the middle is shown.
     #[arg(long, value_parser = size)]
     pub size: Option<(usize, usize)>,
     /// Decides everything random; the project's own if not given.

@@ -87,3 +87,15 @@ fn model_sizes_are_whole_tokens_of_the_pictures_shape() {
     assert_eq!(model_size(20, 5000, 16), (16, 4608));
     assert_eq!(model_size(64, 48, 16), (64, 48));
 }
+
+#[test]
+fn a_video_of_another_shape_shows_the_middle_undistorted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (project, picture) = project(folder.path());
+    let mut renderer = Renderer::new(&project, &picture, None, &Device::Cpu, Some((96, 96)), 1).unwrap();
+    let frames: Vec<Picture> = (0..4).flat_map(|_| renderer.next_chunk().unwrap()).collect();
+    // 32 px are cut off at the left, so the disc starts at 8 and ends at 68.
+    let found = centre(&frames[15]);
+    assert!((found.0 - 68.0).abs() < 1.5 && (found.1 - 50.0).abs() < 1.5, "{found:?}");
+    assert!((frames[15].at(90, 90)[0] - picture.at(122, 90)[0]).abs() < 0.01);
+}

@@ -10,6 +10,7 @@ use crate::guide::layers::{CutOptions, Layers};
 use crate::guide::warp::GuideFrame;
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::project::Project;
+use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
 use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
 use crate::picture::Picture;
@@ -60,9 +61,28 @@ pub fn model_size(width: usize, height: usize, token_px: usize) -> (usize, usize
     (side(width), side(height))
 }
 
+/// Shapes that differ by less than this are taken as the same, and the rest is stretched: sides are whole pixels.
+const SAME_SHAPE: f64 = 0.02;
+
+/// The middle of `picture` in the shape of `output`: a video of another shape is cut, never distorted.
+fn cropped(picture: &Picture, output: Option<(usize, usize)>) -> Picture {
+    let (width, height) = (picture.width, picture.height);
+    let Some(shape) = output.map(|(w, h)| w as f64 / h as f64) else { return picture.clone() };
+    let own = width as f64 / height as f64;
+    if (own / shape - 1.0).abs() < SAME_SHAPE {
+        return picture.clone();
+    }
+    let (w, h) = match shape < own {
+        true => (((height as f64 * shape).round() as usize).max(1), height),
+        false => (width, ((width as f64 / shape).round() as usize).max(1)),
+    };
+    let (left, top) = ((width - w) / 2, (height - h) / 2);
+    Picture::from_fn(w, h, |x, y| picture.at(left + x, top + y))
+}
+
 impl<'a> Renderer<'a> {
     /// Prepares `project` on its picture. Without a checkpoint the guide alone is rendered. `output` is the size of the frames; the
-    /// picture's own (made even) when none is given.
+    /// picture's own (made even) when none is given. Of a picture of another shape the middle is shown.
     pub fn new(
         project: &Project,
         picture: &Picture,
@@ -71,11 +91,12 @@ impl<'a> Renderer<'a> {
         output: Option<(usize, usize)>,
         seed: u64,
     ) -> Result<Self> {
+        let picture = &cropped(picture, output);
         let (width, height) = (picture.width, picture.height);
         if width < 16 || height < 16 {
             return Err(Error::field("image", format!("is {width}x{height} px; a picture needs at least 16 px a side")));
         }
-        let scene = Scene::new(project, width, height)?;
+        let scene = Scene::placed(project, &Placement::cover(project.picture_size()?, (width, height)))?;
         let margin = (width.max(height) as f32 * MARGIN) as usize;
         let layers = Layers::cut(picture, &scene.regions, &CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() });
         let token_px = checkpoint.map_or(16, |c| c.dit.config.token_px());
