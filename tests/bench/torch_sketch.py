@@ -6,7 +6,8 @@
 `training_step_ms`: forward, loss, backward, clipping and AdamW on 8 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
 `kinebrush_engine::train::speed::step_milliseconds`. `inference_chunk_ms`: the passes of one chunk at 384x216 through a full KV window,
 and its decoding; ours is `Session::next_chunk`. PyTorch gets what suits it: channels-last convolutions, its own fused attention, fused
-AdamW, no average of the parameters.
+AdamW, no average of the parameters. Where other programs run too, set OMP_WAIT_POLICY=PASSIVE, or its threads wait in a busy loop for
+one another and everything takes several times as long.
 """
 
 import argparse
