@@ -109,7 +109,7 @@ impl Config {
             key_policy: KeyPolicy::SinkRotated,
             noise_levels: vec![1.0, 0.5],
             correction: 1.0,
-            fine_correction: 1.0,
+            fine_correction: 0.0,
             covered_correction: 0.0,
         }
     }

@@ -5,7 +5,7 @@
 //! are the guide's own. Guarded by `tests/tests/streaming.rs`.
 
 use crate::condition::Condition;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::dit::{Dit, Past};
 use crate::model::kv_window::KvWindow;
@@ -115,9 +115,12 @@ impl<'a> Session<'a> {
         let start = std::time::Instant::now();
         let z = tensor(condition, z, dit.config.latent_channels, &self.device)?;
         let Some(window) = &mut self.window else { return Ok(Vec::new()) };
-        let out = dit.forward(&z, static_input, &[level], &mut Past::Window(window))?.flatten_all()?.to_vec1()?;
+        let out: Vec<f32> = dit.forward(&z, static_input, &[level], &mut Past::Window(window))?.flatten_all()?.to_vec1()?;
         self.pass_seconds.push(start.elapsed().as_secs_f64());
-        Ok(out)
+        match out.iter().all(|v| v.is_finite()) {
+            true => Ok(out),
+            false => Err(Error::field("model", "gives numbers that are not finite; its weights are damaged, fetch it again")),
+        }
     }
 }
 
