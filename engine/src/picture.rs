@@ -151,7 +151,9 @@ fn taps(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
         .collect()
 }
 
-fn catmull_rom(t: f32) -> [f32; 4] {
+/// Weights of the four samples around a place `t` after the second (Catmull-Rom, a = -0.5).
+#[inline(always)]
+pub fn catmull_rom(t: f32) -> [f32; 4] {
     let (t2, t3) = (t * t, t * t * t);
     [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }

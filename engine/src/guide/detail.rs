@@ -4,9 +4,8 @@
 //! the source is still seen. Invariant: a generated frame that equals the scaled-down guide gives the guide back where it is
 //! covered. Guarded by the tests below.
 
-use super::texture::catmull_rom;
 use super::warp::GuideFrame;
-use crate::picture::{Grid, Picture, Sample};
+use crate::picture::{Grid, Picture, Sample, catmull_rom};
 
 /// `generated` (model size) at the size of `guide_full` (source size), with the guide's detail where the source is seen, and with the
 /// share `kept` of it elsewhere.

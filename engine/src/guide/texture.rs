@@ -5,7 +5,7 @@
 use glam::{Affine2, Vec2};
 use rayon::prelude::*;
 
-use crate::picture::Grid;
+use crate::picture::{Grid, catmull_rom};
 
 /// Four numbers drawn together: premultiplied colour and alpha, or colour and whether it was seen.
 pub type Texel = [f32; 4];
@@ -88,13 +88,6 @@ fn halved(grid: &Grid<Texel>) -> Grid<Texel> {
         }
     });
     Grid { width, height, data }
-}
-
-/// Weights of the four samples around a place `t` after the second (Catmull-Rom).
-#[inline(always)]
-pub fn catmull_rom(t: f32) -> [f32; 4] {
-    let (t2, t3) = (t * t, t * t * t);
-    [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }
 
 /// Rounded down. Without SSE 4.1 the library's `floor` is a call.

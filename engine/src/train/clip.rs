@@ -12,7 +12,7 @@ use glam::{Affine2, Vec2};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-pub use super::scene::LayerState;
+use crate::motion::track_field::PointState;
 
 /// Which clip to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Clip {
     /// Per frame.
     pub motions: Vec<ClipMotion>,
     /// Per layer, the plate first.
-    pub states: Vec<LayerState>,
+    pub states: Vec<PointState>,
     /// Objects, back to front.
     objects: Vec<Layer>,
 }
@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(clip.motions[0].plate, Affine2::IDENTITY);
             assert!(clip.motions[0].objects.iter().all(|motion| motion.abs_diff_eq(Affine2::IDENTITY, 1e-4)));
             assert!(clip.frames.iter().all(|frame| frame.data.iter().flatten().all(|v| (0.0..=1.0).contains(v))));
-            assert!(clip.states[0] != LayerState::Pinned || clip.motions.iter().all(|motion| motion.plate == Affine2::IDENTITY));
+            assert!(clip.states[0] != PointState::Pinned || clip.motions.iter().all(|motion| motion.plate == Affine2::IDENTITY));
         }
         assert_ne!(make_clip(&pool, &spec(0)).source, make_clip(&pool, &spec(1)).source);
     }

@@ -13,7 +13,7 @@ use crate::model::parameters::normal;
 use crate::motion::layer_motion::LayerMotion;
 use crate::motion::track_field::PointState;
 use crate::picture::Picture;
-use crate::train::clip::{Clip, ClipSpec, LayerState, make_clip};
+use crate::train::clip::{Clip, ClipSpec, make_clip};
 use crate::train::pool::Pool;
 use glam::Vec2;
 use rand::{RngExt, SeedableRng};
@@ -47,21 +47,13 @@ fn track_points(clip: &Clip, frames: usize, rng: &mut ChaCha8Rng) -> Vec<FramePo
         .filter(|p| p.x < width as f32 && p.y < height as f32)
         .collect();
     let ids: Vec<u32> = sources.iter().map(|_| rng.random_range(0..100_000)).collect();
-    let states: Vec<PointState> = sources.iter().map(|p| state(clip.states[clip.layer_at(*p) as usize])).collect();
+    let states: Vec<PointState> = sources.iter().map(|p| clip.states[clip.layer_at(*p) as usize]).collect();
     (0..frames)
         .map(|frame| {
             let (positions, visible) = sources.iter().map(|p| clip.track(*p, frame)).unzip();
             FramePoints { ids: ids.clone(), states: states.clone(), positions, visible }
         })
         .collect()
-}
-
-fn state(layer: LayerState) -> PointState {
-    match layer {
-        LayerState::Free => PointState::Free,
-        LayerState::Pinned => PointState::Pinned,
-        LayerState::Driven => PointState::Driven,
-    }
 }
 
 /// The guide's frames and track points of a clip, as a session would get them.

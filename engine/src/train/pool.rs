@@ -5,7 +5,6 @@
 
 use super::pyramid::{Pyramid, Window};
 use super::scan::{Found, LeftOut, read_photo, steps};
-use super::split;
 use crate::picture::{Grid, Picture};
 use crate::{Error, Result};
 use rand::RngExt;
@@ -236,7 +235,7 @@ impl Found {
 
 fn load(index: usize, path: &Path, hash: u64) -> Result<Loaded> {
     let bytes = std::fs::read(path).map_err(|e| Error::file(path, format!("this training picture can no longer be read ({e})")))?;
-    if split::fnv1a(&bytes) != hash {
+    if crate::model::parameters::fnv1a(&bytes) != hash {
         return Err(Error::file(path, "this training picture has changed since training started; start again"));
     }
     match read_photo(&bytes) {

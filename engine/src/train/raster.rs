@@ -3,7 +3,7 @@
 //! Invariant: a textured layer is sampled through the inverse of its motion with a Catmull-Rom kernel, so the first frame is no
 //! sharper and no softer than the later ones; colours are premultiplied and stay in 0..1. Guarded by the tests below and of `clip`.
 
-use crate::picture::{Grid, Mask, Picture};
+use crate::picture::{Grid, Mask, Picture, catmull_rom};
 use glam::{Affine2, Vec2, Vec4};
 
 /// Empty or repeated texels around a texture, so that the kernel never leaves it and an object fades out inside it.
@@ -99,12 +99,6 @@ fn sample(texture: &Grid<[f32; 4]>, x: f32, y: f32) -> [f32; 4] {
     }
     let alpha = sum.w.clamp(0.0, 1.0);
     sum.max(Vec4::ZERO).min(Vec4::splat(alpha)).to_array()
-}
-
-#[inline(always)]
-fn catmull_rom(t: f32) -> [f32; 4] {
-    let (t2, t3) = (t * t, t * t * t);
-    [-0.5 * t3 + t2 - 0.5 * t, 1.5 * t3 - 2.5 * t2 + 1.0, -1.5 * t3 + 2.0 * t2 + 0.5 * t, 0.5 * t3 - 0.5 * t2]
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ fn divided<const N: usize>(candidates: Vec<Candidate<N>>) -> Vec<(Candidate<N>, 
 
 fn candidate<const N: usize>(path: &Path, bytes: &[u8], pyramid: Pyramid<N>, thumb: Vec<[f32; 4]>, kept: bool) -> Candidate<N> {
     let print = Fingerprint {
-        hash: split::fnv1a(bytes),
+        hash: crate::model::parameters::fnv1a(bytes),
         subject: subject(path),
         area: pyramid.width() * pyramid.height(),
         aspect: pyramid.width() as f32 / pyramid.height() as f32,

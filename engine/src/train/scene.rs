@@ -7,22 +7,12 @@ use super::motion_path::MotionPath;
 use super::pool::Stock;
 use super::raster::{Layer, PAD};
 use super::shape::{self, Tint};
+use crate::motion::track_field::PointState;
 use crate::picture::{Grid, Picture};
 use glam::{Affine2, Vec2};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::TAU;
-
-/// What the artist said about a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerState {
-    /// Nothing: the model decides. It stays where it is.
-    Free,
-    /// It must stay.
-    Pinned,
-    /// It follows a stroke or the camera.
-    Driven,
-}
 
 /// Texels per source px: sharp under a moderate enlargement, not yet aliased.
 const DENSITY: f32 = 1.15;
@@ -36,7 +26,7 @@ const PROBES: usize = 28;
 /// An object or the plate.
 pub(super) struct SceneLayer {
     pub layer: Layer,
-    pub state: LayerState,
+    pub state: PointState,
     path: MotionPath,
     pivot: Vec2,
 }
@@ -58,10 +48,10 @@ impl Scene {
             scene.add_object(stock, rng, span);
         }
         // Something moves in nearly every clip, but a picture that must rest has to rest.
-        if scene.layers.iter().all(|layer| layer.state != LayerState::Driven) && rng.random_bool(0.8) {
+        if scene.layers.iter().all(|layer| layer.state != PointState::Driven) && rng.random_bool(0.8) {
             let reach = size.min_element();
             if let Some(front) = scene.layers.iter_mut().skip(1).last() {
-                (front.path, front.state) = (MotionPath::hand(rng, span, reach), LayerState::Driven);
+                (front.path, front.state) = (MotionPath::hand(rng, span, reach), PointState::Driven);
             }
         }
         // Now and then any amount of uncovered area will do, even none.
@@ -80,10 +70,10 @@ impl Scene {
     fn add_object(&mut self, stock: &Stock, rng: &mut ChaCha8Rng, span: f32) {
         let reach = self.size.min_element();
         let (path, state) = if rng.random_bool(0.82) {
-            (MotionPath::hand(rng, span, reach), LayerState::Driven)
+            (MotionPath::hand(rng, span, reach), PointState::Driven)
         } else {
             let state = match self.layers[0].state {
-                LayerState::Pinned if rng.random_bool(0.5) => LayerState::Free,
+                PointState::Pinned if rng.random_bool(0.5) => PointState::Free,
                 other => other,
             };
             (MotionPath::still(), state)
@@ -151,7 +141,7 @@ impl Scene {
         for attempt in 0..8 {
             let hole = self.hole(last).max(self.hole(middle));
             for k in 1..self.layers.len() {
-                if self.layers[k].state != LayerState::Driven {
+                if self.layers[k].state != PointState::Driven {
                     continue;
                 }
                 let end = self.motion(k, last).transform_point2(self.layers[k].pivot);
@@ -176,9 +166,9 @@ impl Scene {
 /// The background: a photograph that reaches as far as the camera ever looks.
 fn plate(stock: &Stock, rng: &mut ChaCha8Rng, size: Vec2, times: &[f32], span: f32) -> SceneLayer {
     let (path, state) = if rng.random_bool(0.6) {
-        (MotionPath::still(), if rng.random_bool(0.75) { LayerState::Pinned } else { LayerState::Free })
+        (MotionPath::still(), if rng.random_bool(0.75) { PointState::Pinned } else { PointState::Free })
     } else {
-        (MotionPath::camera(rng, span, size.min_element()), LayerState::Driven)
+        (MotionPath::camera(rng, span, size.min_element()), PointState::Driven)
     };
     let pivot = size * 0.5;
     let (mut low, mut high) = (Vec2::ZERO, size);

@@ -34,11 +34,6 @@ pub(super) struct Fingerprint {
     pub thumb: Vec<[f32; 4]>,
 }
 
-/// FNV-1a of `bytes`.
-pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
 /// A bijective scramble (the finaliser of SplitMix64): FNV's high bits are poor.
 pub(super) fn scramble(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
