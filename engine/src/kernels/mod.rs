@@ -6,8 +6,10 @@
 mod attention;
 mod conv;
 mod gemm;
+pub mod isa;
 mod linear;
 mod norm;
+pub mod panels;
 mod pointwise;
 pub(crate) mod storage;
 pub mod vector;

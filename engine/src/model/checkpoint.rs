@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
+use crate::kernels::isa::Precision;
 use crate::media::atomic;
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
@@ -41,6 +42,8 @@ pub struct Checkpoint {
     pub dit: Dit,
     /// Numbers in the network.
     pub parameters: usize,
+    /// Instruction set that sessions compute with; none: the candle graph.
+    pub precision: Option<Precision>,
 }
 
 const CODEC: [&str; 3] = ["codec.mean", "codec.basis", "codec.scale"];
@@ -105,7 +108,8 @@ impl Checkpoint {
         let parameters = Parameters::loaded(path, tensors, device, trainable);
         let dit = Dit::new(config, Kernels::for_device(device), &parameters)?;
         let variables = parameters.finish()?;
-        Ok((Self { card, codec, dit, parameters: count }, variables))
+        let precision = device.is_cpu().then(Precision::detect);
+        Ok((Self { card, codec, dit, parameters: count, precision }, variables))
     }
 }
 

@@ -12,7 +12,8 @@ use crate::model::kv_window::KvWindow;
 use crate::model::parameters::{Init, Parameters};
 use candle_core::{Tensor, bail};
 
-struct Linear(Tensor, Tensor);
+/// Weight (to, from) and bias (to).
+pub(super) struct Linear(pub(super) Tensor, pub(super) Tensor);
 
 impl Linear {
     fn new(p: &Parameters, name: &str, from: usize, to: usize, init: Init) -> Result<Self> {
@@ -42,15 +43,15 @@ pub enum Past<'a> {
 
 /// One transformer block (Wan 2.1 without cross-attention).
 pub struct Block {
-    heads: usize,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    norm_q: Tensor,
-    norm_k: Tensor,
-    ffn: (Linear, Linear),
-    modulation: Tensor,
+    pub(super) heads: usize,
+    pub(super) q: Linear,
+    pub(super) k: Linear,
+    pub(super) v: Linear,
+    pub(super) o: Linear,
+    pub(super) norm_q: Tensor,
+    pub(super) norm_k: Tensor,
+    pub(super) ffn: (Linear, Linear),
+    pub(super) modulation: Tensor,
 }
 
 impl Block {
@@ -104,9 +105,9 @@ impl Block {
 }
 
 /// Residual convolutions on latent cells.
-struct ConvBlock {
-    norm: Tensor,
-    convs: [(Tensor, Tensor); 2],
+pub(super) struct ConvBlock {
+    pub(super) norm: Tensor,
+    pub(super) convs: [(Tensor, Tensor); 2],
 }
 
 impl ConvBlock {
@@ -135,17 +136,17 @@ pub struct Dit {
     /// Its sizes.
     pub config: Config,
     kernels: Kernels,
-    track_head: Linear,
-    stem: Linear,
-    stem_blocks: Vec<ConvBlock>,
-    patch_embedding: Linear,
-    time: [Linear; 3],
-    blocks: Vec<Block>,
-    head_modulation: Tensor,
-    unpatch: Linear,
-    head_blocks: Vec<ConvBlock>,
-    out_norm: Tensor,
-    out: Linear,
+    pub(super) track_head: Linear,
+    pub(super) stem: Linear,
+    pub(super) stem_blocks: Vec<ConvBlock>,
+    pub(super) patch_embedding: Linear,
+    pub(super) time: [Linear; 3],
+    pub(super) blocks: Vec<Block>,
+    pub(super) head_modulation: Tensor,
+    pub(super) unpatch: Linear,
+    pub(super) head_blocks: Vec<ConvBlock>,
+    pub(super) out_norm: Tensor,
+    pub(super) out: Linear,
 }
 
 /// A correction shut this far is 0.02 of itself: the gate of covered cells at the start.
@@ -188,7 +189,7 @@ impl Dit {
     }
 
     /// Time embedding of noise levels: (groups, dim) and its projection (groups, 6, dim).
-    fn time(&self, levels: &[f32], like: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+    pub(super) fn time(&self, levels: &[f32], like: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
         let half = self.config.time_channels / 2;
         let table: Vec<f32> = levels
             .iter()

@@ -1,49 +1,65 @@
 //! Few-step sampling of a rectified flow: z_t = (1 - t) z_0 + t noise, with fresh noise between the steps.
 //!
-//! Invariant: the noise depends on (seed, chunk, step) alone, so a chunk can be made again bit for bit. Guarded by the tests below.
+//! Invariant: the noise of a cell depends on (seed, chunk, step, cell) alone, so a chunk can be made again bit for bit, by any number of
+//! threads. Guarded by the tests below.
 
 use crate::model::parameters::normal;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-/// Standard normal noise of step `step` of chunk `chunk`.
-pub fn noise(seed: u64, chunk: u64, step: usize, len: usize) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(chunk.wrapping_mul(64).wrapping_add(step as u64));
-    let mut values = vec![0.0; len];
-    normal(&mut rng, &mut values);
-    values
+/// Standard normal noise of step `step` of chunk `chunk`: fills numbers `first..` of (cells, channels).
+pub fn noise(seed: u64, chunk: u64, step: usize) -> impl Fn(usize, &mut [f32]) + Sync {
+    let mut start = ChaCha8Rng::seed_from_u64(seed);
+    start.set_stream(chunk.wrapping_mul(64).wrapping_add(step as u64));
+    move |first, values| {
+        let mut rng = start.clone();
+        rng.set_word_pos(2 * first as u128);
+        normal(&mut rng, values);
+    }
 }
 
-/// `z_t` where something is unknown; the known cells keep `known`. All (cells, channels), `unknown` (cells).
+/// Turns the clean latent `z` (cells, channels) into z_t where something is unknown; `unknown` (cells), `noise(first, values)`.
 ///
 /// Noise only where nothing is known: a covered cell shows the guide itself, and the net corrects it from context.
-pub fn noised(clean: &[f32], known: &[f32], noise: &[f32], unknown: &[bool], t: f32) -> Vec<f32> {
-    let channels = clean.len() / unknown.len().max(1);
-    let mut z = known.to_vec();
-    for (cell, _) in unknown.iter().enumerate().filter(|(_, unknown)| **unknown) {
-        for i in cell * channels..(cell + 1) * channels {
-            z[i] = (1.0 - t) * clean[i] + t * noise[i];
+pub fn noised(z: &mut [f32], unknown: &[bool], t: f32, noise: impl Fn(usize, &mut [f32]) + Sync) {
+    /// Channels that are drawn at once: a run that fits the stack.
+    const RUN: usize = 512;
+    let channels = z.len() / unknown.len().max(1);
+    z.par_chunks_mut(channels.max(1)).with_min_len(64).enumerate().filter(|(cell, _)| unknown[*cell]).for_each(|(cell, z)| {
+        let mut fresh = [0.0; RUN];
+        for (part, z) in z.chunks_mut(RUN).enumerate() {
+            let fresh = &mut fresh[..z.len()];
+            noise(cell * channels + part * RUN, fresh);
+            z.iter_mut().zip(fresh).for_each(|(z, noise)| *z = (1.0 - t) * *z + t * *noise);
         }
-    }
-    z
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn drawn(seed: u64, chunk: u64, step: usize, first: usize) -> Vec<f32> {
+        let mut values = vec![0.0; 9];
+        noise(seed, chunk, step)(first, &mut values);
+        values
+    }
+
     #[test]
     fn noise_is_repeatable_and_fresh() {
-        assert_eq!(noise(1, 2, 0, 9), noise(1, 2, 0, 9));
-        assert_ne!(noise(1, 2, 0, 9), noise(1, 2, 1, 9));
-        assert_ne!(noise(1, 2, 0, 9), noise(1, 3, 0, 9));
+        assert_eq!(drawn(1, 2, 0, 9), drawn(1, 2, 0, 9));
+        for other in [drawn(1, 2, 1, 9), drawn(1, 3, 0, 9), drawn(2, 2, 0, 9), drawn(1, 2, 0, 10)] {
+            assert!(drawn(1, 2, 0, 9).iter().all(|value| !other.contains(value)));
+        }
     }
 
     #[test]
     fn only_unknown_cells_are_noised() {
-        let z = noised(&[1.0; 4], &[2.0; 4], &[3.0; 4], &[false, true], 0.5);
-        assert_eq!(z, [2.0, 2.0, 2.0, 2.0]);
-        assert_eq!(noised(&[1.0; 4], &[9.0; 4], &[3.0; 4], &[false, true], 0.0), [9.0, 9.0, 1.0, 1.0]);
+        let mut z = [2.0, 2.0, 1.0, 1.0];
+        noised(&mut z, &[false, true], 0.5, |_, noise| noise.fill(3.0));
+        assert_eq!(z, [2.0; 4]);
+        noised(&mut z, &[true, true], 0.0, |_, noise| noise.fill(3.0));
+        assert_eq!(z, [2.0; 4]);
     }
 }

@@ -6,11 +6,14 @@
 
 use crate::condition::Condition;
 use crate::error::{Error, Result};
+use crate::kernels::isa::Precision;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::dit::{Dit, Past};
-use crate::model::kv_window::KvWindow;
+use crate::model::dit::Dit;
+use crate::model::network::{Network, Saved, network};
 use crate::model::sampler::{noise, noised};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
+use rayon::prelude::*;
+use std::time::Instant;
 
 /// A video in the making.
 pub struct Session<'a> {
@@ -18,29 +21,39 @@ pub struct Session<'a> {
     device: Device,
     seed: u64,
     chunk: u64,
-    window: Option<KvWindow>,
+    network: Option<Running<'a>>,
+    /// The noisy latent of the pass in work, (cells, latent_channels).
+    noisy: Vec<f32>,
     /// A time for each pass of the last chunk, seconds: denoising steps, then the commit.
     pub pass_seconds: Vec<f64>,
 }
 
+/// A network and the rows and columns of cells that it was made for.
+struct Running<'a> {
+    network: Box<dyn Network + 'a>,
+    size: (usize, usize),
+}
+
 /// A generated chunk.
+#[derive(Default)]
 pub struct Chunk {
     /// Clean latents, (cells, latent_channels).
     pub latents: Vec<f32>,
-    /// What the model changes of the guide, in pixels of -1..1, already confined; (cells, patch_len).
-    pub correction: Vec<f32>,
+    /// The network's last output, (cells, output_channels): correction, lean to the smooth guide, gate.
+    pub output: Vec<f32>,
 }
 
 /// Where a session stood: what branching starts from.
 pub struct Snapshot {
     chunk: u64,
-    window: Option<KvWindow>,
+    window: Option<(Saved, (usize, usize))>,
 }
 
 impl<'a> Session<'a> {
     /// A new video.
     pub fn new(checkpoint: &'a Checkpoint, device: &Device, seed: u64) -> Self {
-        Self { checkpoint, device: device.clone(), seed, chunk: 0, window: None, pass_seconds: Vec::new() }
+        let (noisy, pass_seconds) = (Vec::new(), Vec::new());
+        Self { checkpoint, device: device.clone(), seed, chunk: 0, network: None, noisy, pass_seconds }
     }
 
     /// Chunks made so far.
@@ -50,80 +63,80 @@ impl<'a> Session<'a> {
 
     /// A deep copy of the state.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let window = self.window.as_ref().map(KvWindow::snapshot).transpose()?;
+        let window = self.network.as_ref().map(|r| Ok::<_, Error>((r.network.save()?, r.size))).transpose()?;
         Ok(Snapshot { chunk: self.chunk, window })
     }
 
     /// Goes back (or sideways) to a snapshot of a session of the same checkpoint; the snapshot can be used again.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        match &snapshot.window {
+            Some((saved, size)) => self.running(*size)?.restore(saved)?,
+            None => self.network = None,
+        }
         self.chunk = snapshot.chunk;
-        self.window = snapshot.window.as_ref().map(KvWindow::snapshot).transpose()?;
         Ok(())
     }
 
     /// Anchors the video to what it shows now: for a change of scene.
     pub fn refresh_sink(&mut self) -> Result<()> {
-        Ok(self.window.as_mut().map_or(Ok(()), KvWindow::refresh_sink)?)
+        self.network.as_mut().map_or(Ok(()), |r| r.network.refresh_sink())
     }
 
-    /// Makes the next chunk.
-    pub fn next_chunk(&mut self, condition: &Condition) -> Result<Chunk> {
-        let Checkpoint { codec, dit, .. } = self.checkpoint;
-        let config = &dit.config;
-        if self.window.is_none() {
-            let window = KvWindow::new(config, condition.rows / 2, condition.columns / 2, dit.kernels(), &self.device)?;
-            self.window = Some(window);
-        }
+    /// The network for this many rows and columns of cells.
+    fn running(&mut self, size: (usize, usize)) -> Result<&mut Box<dyn Network + 'a>> {
+        let running = match self.network.take() {
+            Some(running) if running.size == size => running,
+            _ => Running { network: network(&self.checkpoint.dit, self.checkpoint.precision, &self.device, size.0, size.1)?, size },
+        };
+        Ok(&mut self.network.insert(running).network)
+    }
+
+    /// Makes the next chunk, into buffers that are used again.
+    pub fn next_chunk(&mut self, condition: &Condition, chunk: &mut Chunk) -> Result<()> {
+        let config = &self.checkpoint.dit.config;
         let (channels, width, trust) = (config.latent_channels, config.output_channels(), config.correction);
-        let static_input = tensor(condition, &condition.channels, config.condition_channels(), &self.device)?;
+        let (seed, number) = (self.seed, self.chunk);
+        self.running((condition.rows, condition.columns))?.begin(&condition.channels)?;
         self.pass_seconds.clear();
-        let mut clean = condition.guide_latent.clone();
-        let mut output = Vec::new();
+        chunk.latents.clear();
+        chunk.latents.extend_from_slice(&condition.guide_latent);
+        chunk.output.resize(condition.unknown.len() * width, 0.0);
         for (step, level) in config.noise_levels.iter().enumerate() {
-            let noise = noise(self.seed, self.chunk, step, clean.len());
-            let z = noised(&clean, &condition.guide_latent, &noise, &condition.unknown, *level);
-            output = self.pass(dit, condition, &z, &static_input, *level)?;
-            clean.copy_from_slice(&condition.guide_latent);
-            for (cell, out) in output.chunks_exact(width).enumerate().filter(|(cell, _)| condition.unknown[*cell]) {
-                let smooth = &condition.smooth_latent[cell * channels..][..channels];
-                let corrected = clean[cell * channels..][..channels].iter_mut().zip(out).zip(smooth);
-                corrected.for_each(|((z, correction), smooth)| *z += trust * (correction + out[channels] * smooth));
+            let start = Instant::now();
+            self.noisy.clear();
+            self.noisy.extend_from_slice(&chunk.latents);
+            // At t = 1 the network gives the noisy latent no weight.
+            if *level < 1.0 {
+                noised(&mut self.noisy, &condition.unknown, *level, noise(seed, number, step));
             }
-        }
-        self.pass(dit, condition, &clean, &static_input, 0.0)?;
-        if let Some(window) = &mut self.window {
-            window.commit()?;
-        }
-        self.chunk += 1;
-
-        let delta: Vec<f32> = output.chunks_exact(width).flat_map(|out| out[..channels].iter().copied()).collect();
-        let mut correction = codec.decode(&delta, true);
-        let n = codec.patch_len();
-        for (cell, (patch, out)) in correction.chunks_exact_mut(n).zip(output.chunks_exact(width)).enumerate() {
-            let smooth = &condition.smooth_patches[cell * n..][..n];
-            let uncovered = &condition.uncovered[cell * n / 3..][..n / 3];
-            let gate = config.covered_correction * Dit::gate(out[channels + 1]);
-            for ((rgb, smooth), u) in patch.chunks_exact_mut(3).zip(smooth.chunks_exact(3)).zip(uncovered) {
-                let share = trust * (u + (1.0 - u) * gate);
-                rgb.iter_mut().zip(smooth).for_each(|(v, s)| *v = share * (*v + out[channels] * s));
+            let Some(running) = &mut self.network else { continue };
+            running.network.denoise(&self.noisy, *level, &mut chunk.output)?;
+            if !chunk.output.par_chunks(1 << 14).all(|part| part.iter().all(|v| v.is_finite())) {
+                return Err(self.not_finite());
             }
+            let cells = chunk.latents.par_chunks_mut(channels).zip(chunk.output.par_chunks(width)).with_min_len(64);
+            cells.enumerate().filter(|(cell, _)| condition.unknown[*cell]).for_each(|(cell, (z, out))| {
+                let at = cell * channels..(cell + 1) * channels;
+                let (guide, smooth) = (&condition.guide_latent[at.clone()], &condition.smooth_latent[at]);
+                for (((z, guide), smooth), correction) in z.iter_mut().zip(guide).zip(smooth).zip(out) {
+                    *z = guide + trust * (correction + out[channels] * smooth);
+                }
+            });
+            self.pass_seconds.push(start.elapsed().as_secs_f64());
         }
-        Ok(Chunk { latents: clean, correction })
-    }
-
-    fn pass(&mut self, dit: &Dit, condition: &Condition, z: &[f32], static_input: &Tensor, level: f32) -> Result<Vec<f32>> {
-        let start = std::time::Instant::now();
-        let z = tensor(condition, z, dit.config.latent_channels, &self.device)?;
-        let Some(window) = &mut self.window else { return Ok(Vec::new()) };
-        let out: Vec<f32> = dit.forward(&z, static_input, &[level], &mut Past::Window(window))?.flatten_all()?.to_vec1()?;
+        let start = Instant::now();
+        if let Some(running) = &mut self.network {
+            running.network.commit(&chunk.latents)?;
+        }
         self.pass_seconds.push(start.elapsed().as_secs_f64());
-        match out.iter().all(|v| v.is_finite()) {
-            true => Ok(out),
-            false => Err(Error::field("model", "gives numbers that are not finite; its weights are damaged, fetch it again")),
-        }
+        self.chunk += 1;
+        Ok(())
     }
-}
 
-fn tensor(condition: &Condition, values: &[f32], channels: usize, device: &Device) -> Result<Tensor> {
-    Ok(Tensor::from_slice(values, (1, condition.latents, condition.rows, condition.columns, channels), device)?)
+    /// Why numbers may have left the range, and what to do.
+    fn not_finite(&self) -> Error {
+        let half = matches!(self.checkpoint.precision, Some(Precision::Fp16 | Precision::Bf16));
+        let first = if half { "may not fit half precision: choose the kernels `avx512` or `avx2`; else " } else { "" };
+        Error::field("model", format!("gives numbers that are not finite; {first}its weights are damaged, fetch it again"))
+    }
 }

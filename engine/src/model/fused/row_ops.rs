@@ -1,0 +1,51 @@
+//! Operations on rows of f32 between the products, compiled for the widest vectors by [`Isa::vectorize`](crate::kernels::isa::Isa).
+//!
+//! Invariant: each equals its namesake in [`crate::kernels::Kernels`]. Guarded by `tests/tests/streaming.rs`.
+
+use crate::kernels::vector::{sigmoid, sum};
+
+const EPSILON: f32 = 1e-6;
+
+/// `x / rms(x) * weight`.
+#[inline(always)]
+pub fn rms_norm(x: &mut [f32], weight: &[f32], scale: f32) {
+    let n = x.len();
+    let mean = sum(n, |i| x[i] * x[i]) / n as f32;
+    let factor = scale / (mean + EPSILON).sqrt();
+    x.iter_mut().zip(weight).for_each(|(x, w)| *x *= factor * w);
+}
+
+/// Layer norm without affine, then `* (1 + scale) + shift`.
+#[inline(always)]
+pub fn norm_modulate(x: &[f32], shift: &[f32], scale: &[f32], y: &mut [f32]) {
+    let n = x.len();
+    let mean = sum(n, |i| x[i]) / n as f32;
+    let variance = sum(n, |i| (x[i] - mean) * (x[i] - mean)) / n as f32;
+    let factor = 1.0 / (variance + EPSILON).sqrt();
+    let (y, x, shift, scale) = (&mut y[..n], &x[..n], &shift[..n], &scale[..n]);
+    for i in 0..n {
+        y[i] = (x[i] - mean) * factor * (1.0 + scale[i]) + shift[i];
+    }
+}
+
+/// GELU, tanh approximation.
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    const TWICE: f32 = 1.595_769_1; // 2 sqrt(2 / pi): tanh(u) = 2 sigmoid(2u) - 1
+    x * sigmoid(TWICE * (x + 0.044_715 * x * x * x))
+}
+
+/// Rotates the heads of a row, each with its real parts first; `rotation`: cosines, then sines, of one head.
+#[inline(always)]
+pub fn rotate(x: &mut [f32], rotation: &[f32]) {
+    let half = rotation.len() / 2;
+    let (cos, sin) = rotation.split_at(half);
+    for head in x.chunks_exact_mut(2 * half) {
+        let (real, imaginary) = head.split_at_mut(half);
+        for i in 0..half {
+            let (a, b) = (real[i], imaginary[i]);
+            real[i] = a * cos[i] - b * sin[i];
+            imaginary[i] = a * sin[i] + b * cos[i];
+        }
+    }
+}
