@@ -122,13 +122,13 @@ fn condition(fixture: &Fixture) -> Condition {
         })
         .collect();
     let config = config();
-    let codec = PatchCodec {
-        cell_px: config.cell_px,
-        frames: config.frames_per_latent,
-        mean: fixture.values("codec.mean"),
-        basis: fixture.values("codec.basis"),
-        scale: fixture.values("codec.scale"),
-    };
+    let codec = PatchCodec::new(
+        config.cell_px,
+        config.frames_per_latent,
+        fixture.values("codec.mean"),
+        fixture.values("codec.basis"),
+        fixture.values("codec.scale"),
+    );
     Condition::new(&config, &codec, &guide, &points)
 }
 

@@ -16,6 +16,7 @@ use kinebrush_engine::model::parameters::{Parameters, normal};
 use kinebrush_engine::model::{rope, sampler};
 use kinebrush_engine::motion::track_field::PointState;
 use kinebrush_engine::picture::{Grid, Picture};
+use kinebrush_engine::stream::compose::Composer;
 use kinebrush_engine::stream::session::{Chunk, Session};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -285,13 +286,13 @@ const SIZE: (usize, usize) = (44, 28);
 
 fn checkpoint(config: &Config, dit: Dit) -> Checkpoint {
     let n = config.patch_len();
-    let codec = PatchCodec {
-        cell_px: config.cell_px,
-        frames: config.frames_per_latent,
-        mean: flat(&(random(11, &[n]) * 0.1).unwrap()),
-        basis: flat(&(random(12, &[config.latent_channels, n]) / (n as f64).sqrt()).unwrap()),
-        scale: vec![1.5; config.latent_channels],
-    };
+    let codec = PatchCodec::new(
+        config.cell_px,
+        config.frames_per_latent,
+        flat(&(random(11, &[n]) * 0.1).unwrap()),
+        flat(&(random(12, &[config.latent_channels, n]) / (n as f64).sqrt()).unwrap()),
+        vec![1.5; config.latent_channels],
+    );
     let card = Card { version: 1, name: "test".into(), licence: String::new(), origin: String::new(), config: config.clone() };
     Checkpoint { card, codec, dit, parameters: 0 }
 }
@@ -334,11 +335,13 @@ fn conditions(checkpoint: &Checkpoint, chunks: usize) -> Vec<Condition> {
 
 /// A chunk's numbers.
 fn numbers(chunk: &Chunk) -> Vec<f32> {
-    [chunk.latents.as_slice(), &chunk.correction].concat()
+    [chunk.latents.as_slice(), &chunk.output].concat()
 }
 
-fn frames(chunk: &Chunk, condition: &Condition, config: &Config) -> Vec<Picture> {
-    kinebrush_engine::stream::compose::frames(config, chunk, condition, SIZE.0, SIZE.1)
+fn frames(chunk: &Chunk, condition: &Condition, checkpoint: &Checkpoint) -> Vec<Picture> {
+    let mut frames = Vec::new();
+    Composer::default().compose(&checkpoint.dit.config, &checkpoint.codec, chunk, condition, SIZE.0, SIZE.1, &mut frames);
+    frames
 }
 
 fn generate(session: &mut Session, conditions: &[Condition]) -> Vec<Vec<f32>> {
@@ -360,22 +363,22 @@ fn conditions_and_sessions_in_chunks_equal_those_in_one_go() {
         values[i * values.len() / chunks..(i + 1) * values.len() / chunks].to_vec()
     }
     let cut: Vec<Condition> = (0..chunks)
-        .map(|i| Condition {
-            latents: whole.latents / chunks,
-            rows: whole.rows,
-            columns: whole.columns,
-            channels: part(&whole.channels, chunks, i),
-            guide_latent: part(&whole.guide_latent, chunks, i),
-            guide_patches: part(&whole.guide_patches, chunks, i),
-            smooth_latent: part(&whole.smooth_latent, chunks, i),
-            smooth_patches: part(&whole.smooth_patches, chunks, i),
-            uncovered: part(&whole.uncovered, chunks, i),
-            unknown: part(&whole.unknown, chunks, i),
+        .map(|i| {
+            let mut cut = by_chunk[i].clone();
+            cut.channels = part(&whole.channels, chunks, i);
+            cut.guide_latent = part(&whole.guide_latent, chunks, i);
+            cut.guide_patches = part(&whole.guide_patches, chunks, i);
+            cut.smooth_latent = part(&whole.smooth_latent, chunks, i);
+            cut.smooth_patches = part(&whole.smooth_patches, chunks, i);
+            cut.uncovered = part(&whole.uncovered, chunks, i);
+            cut.unknown = part(&whole.unknown, chunks, i);
+            cut
         })
         .collect();
     let pieces = cut.iter().zip(&by_chunk);
     assert!(pieces.clone().all(|(a, b)| a.channels == b.channels && a.guide_latent == b.guide_latent && a.unknown == b.unknown));
     assert!(pieces.clone().all(|(a, b)| a.guide_patches == b.guide_patches && a.uncovered == b.uncovered));
+    assert!(pieces.clone().all(|(a, b)| a.smooth_latent == b.smooth_latent && a.smooth_patches == b.smooth_patches));
     assert!(by_chunk.iter().all(|c| c.unknown.contains(&true) && c.unknown.contains(&false)));
 
     let in_one_go = video(&checkpoint, 1, &cut);
@@ -468,9 +471,9 @@ fn an_untrained_model_shows_the_guide() {
     let (guide, _) = scene(4 * config.chunk_frames());
     for (condition, guide) in conditions(&checkpoint, 4).iter().zip(guide.chunks(config.chunk_frames())) {
         let chunk = session.next_chunk(condition).unwrap();
-        assert!(chunk.correction.iter().all(|v| *v == 0.0));
+        assert!(chunk.output.chunks_exact(config.output_channels()).all(|out| out[..=config.latent_channels].iter().all(|v| *v == 0.0)));
         assert_eq!(chunk.latents, condition.guide_latent);
-        for (shown, guide) in frames(&chunk, condition, &config).iter().zip(guide) {
+        for (shown, guide) in frames(&chunk, condition, &checkpoint).iter().zip(guide) {
             // Colours go to -1..1 and back, which rounds once.
             let same = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-7;
             assert!(shown.data.iter().flatten().zip(guide.rgb.data.iter().flatten()).all(same));
@@ -488,7 +491,7 @@ fn covered_pixels_are_the_guide_whatever_the_weights() {
     for (condition, guide) in conditions(&checkpoint, 5).iter().zip(guide.chunks(config.chunk_frames())) {
         let chunk = session.next_chunk(condition).unwrap();
         let mut invented = 0;
-        for (shown, guide) in frames(&chunk, condition, config).iter().zip(guide) {
+        for (shown, guide) in frames(&chunk, condition, &checkpoint).iter().zip(guide) {
             for ((shown, rgb), coverage) in shown.data.iter().zip(&guide.rgb.data).zip(&guide.coverage.data) {
                 let guide = rgb.map(|v| ((v * 2.0 - 1.0) + 1.0) / 2.0);
                 match *coverage {

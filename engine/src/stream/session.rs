@@ -1,8 +1,7 @@
 //! A session: one continuous video, chunk by chunk, from conditions.
 //!
 //! Invariant: the same checkpoint, seed and conditions give the same frames, whatever the number of threads; memory and time per chunk
-//! are constant. What is shown is the guide plus a correction that is confined to what the source does not show, so covered pixels
-//! are the guide's own. Guarded by `tests/tests/streaming.rs`.
+//! are constant. Guarded by `tests/tests/streaming.rs`.
 
 use crate::condition::Condition;
 use crate::error::{Error, Result};
@@ -27,8 +26,8 @@ pub struct Session<'a> {
 pub struct Chunk {
     /// Clean latents, (cells, latent_channels).
     pub latents: Vec<f32>,
-    /// What the model changes of the guide, in pixels of -1..1, already confined; (cells, patch_len).
-    pub correction: Vec<f32>,
+    /// The network's last output as it came, (cells, output_channels): what [`Composer`](crate::stream::compose::Composer) shows.
+    pub output: Vec<f32>,
 }
 
 /// Where a session stood: what branching starts from.
@@ -68,7 +67,7 @@ impl<'a> Session<'a> {
 
     /// Makes the next chunk.
     pub fn next_chunk(&mut self, condition: &Condition) -> Result<Chunk> {
-        let Checkpoint { codec, dit, .. } = self.checkpoint;
+        let Checkpoint { dit, .. } = self.checkpoint;
         let config = &dit.config;
         if self.window.is_none() {
             let window = KvWindow::new(config, condition.rows / 2, condition.columns / 2, dit.kernels(), &self.device)?;
@@ -95,20 +94,7 @@ impl<'a> Session<'a> {
             window.commit()?;
         }
         self.chunk += 1;
-
-        let delta: Vec<f32> = output.chunks_exact(width).flat_map(|out| out[..channels].iter().copied()).collect();
-        let mut correction = codec.decode(&delta, true);
-        let n = codec.patch_len();
-        for (cell, (patch, out)) in correction.chunks_exact_mut(n).zip(output.chunks_exact(width)).enumerate() {
-            let smooth = &condition.smooth_patches[cell * n..][..n];
-            let uncovered = &condition.uncovered[cell * n / 3..][..n / 3];
-            let gate = config.covered_correction * Dit::gate(out[channels + 1]);
-            for ((rgb, smooth), u) in patch.chunks_exact_mut(3).zip(smooth.chunks_exact(3)).zip(uncovered) {
-                let share = trust * (u + (1.0 - u) * gate);
-                rgb.iter_mut().zip(smooth).for_each(|(v, s)| *v = share * (*v + out[channels] * s));
-            }
-        }
-        Ok(Chunk { latents: clean, correction })
+        Ok(Chunk { latents: clean, output })
     }
 
     fn pass(&mut self, dit: &Dit, condition: &Condition, z: &[f32], static_input: &Tensor, level: f32) -> Result<Vec<f32>> {
