@@ -11,8 +11,8 @@ use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
 use kinebrush_engine::picture::{Mask, Picture};
-use kinebrush_engine::stream::compose;
-use kinebrush_engine::stream::session::Session;
+use kinebrush_engine::stream::compose::Composer;
+use kinebrush_engine::stream::session::{Chunk, Session};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -35,6 +35,8 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let mut stages: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut chunks = Vec::new();
     let mut early_rss = 0.0;
+    let (mut condition, mut made, mut composer, mut shown) = (Condition::default(), Chunk::default(), Composer::default(), Vec::new());
+    let points: Vec<_> = (0..config.chunk_frames()).map(|_| points(width, height)).collect();
     for chunk in 0..options.chunks {
         let mut record = |stage, seconds: f64| stages.entry(stage).or_default().push(seconds * 1e3);
         let start = Instant::now();
@@ -53,18 +55,18 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
             })
             .collect();
         record("guide", lap());
-        let points: Vec<_> = frames.iter().map(|_| points(width, height)).collect();
-        let condition = Condition::new(config, &checkpoint.codec, &guide, &points);
+        condition.refill(config, &checkpoint.codec, &guide, &points);
         record("condition", lap());
-        let made = session.next_chunk(&condition)?;
+        session.next_chunk(&condition, &mut made)?;
         let whole = lap();
         let passes = &session.pass_seconds;
+        record("sampler", whole - passes.iter().sum::<f64>());
         for (pass, seconds) in passes.iter().enumerate() {
             record(if pass + 1 == passes.len() { "commit" } else { "denoise" }, *seconds);
         }
-        let shown = compose::frames(config, &made, &condition, width, height);
+        composer.compose(config, &checkpoint.codec, &made, &condition, width, height, &mut shown);
         ensure!(shown.len() == config.chunk_frames(), "a chunk has the wrong number of frames");
-        record("decode", whole - passes.iter().sum::<f64>() + lap());
+        record("compose", lap());
         chunks.push(start.elapsed().as_secs_f64() * 1e3);
         if chunk + 1 == WARM_UP {
             early_rss = resident_mib();

@@ -19,7 +19,7 @@ fn checkpoint(folder: &Path) {
     let tensors = parameters.finish().unwrap().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
     let (n, c) = (config.patch_len(), config.latent_channels);
     let basis = (0..c * n).map(|i| if i % n == i / n { 1.0 } else { 0.0 }).collect();
-    let codec = PatchCodec { cell_px: config.cell_px, frames: config.frames_per_latent, mean: vec![0.0; n], basis, scale: vec![1.0; c] };
+    let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, vec![0.0; n], basis, vec![1.0; c]);
     let card = Card { version: 1, name: "tiny".into(), licence: "MIT".into(), origin: "a test".into(), config };
     save(folder, &card, &codec, &tensors, true).unwrap();
 }

@@ -79,7 +79,14 @@ fn noised_is_the_flow_of_the_public_scheduler() {
     let fixture = Fixture::open("wan_block.safetensors");
     let unknown: Vec<bool> = fixture.values("sampler.unknown").iter().map(|u| *u > 0.0).collect();
     let (clean, known, noise) = (fixture.values("sampler.clean"), fixture.values("sampler.known"), fixture.values("sampler.noise"));
-    let z: Vec<f32> = fixture.values("sampler.levels").iter().flat_map(|t| sampler::noised(&clean, &known, &noise, &unknown, *t)).collect();
+    let channels = clean.len() / unknown.len();
+    let start: Vec<f32> = (0..clean.len()).map(|i| if unknown[i / channels] { clean[i] } else { known[i] }).collect();
+    let at = |t: &f32| {
+        let mut z = start.clone();
+        sampler::noised(&mut z, &unknown, *t, |first, values| values.copy_from_slice(&noise[first..][..values.len()]));
+        z
+    };
+    let z: Vec<f32> = fixture.values("sampler.levels").iter().flat_map(at).collect();
     close("z", &fixture.values("sampler.z"), &z, 1e-6);
 }
 
@@ -122,13 +129,13 @@ fn condition(fixture: &Fixture) -> Condition {
         })
         .collect();
     let config = config();
-    let codec = PatchCodec {
-        cell_px: config.cell_px,
-        frames: config.frames_per_latent,
-        mean: fixture.values("codec.mean"),
-        basis: fixture.values("codec.basis"),
-        scale: fixture.values("codec.scale"),
-    };
+    let codec = PatchCodec::new(
+        config.cell_px,
+        config.frames_per_latent,
+        fixture.values("codec.mean"),
+        fixture.values("codec.basis"),
+        fixture.values("codec.scale"),
+    );
     Condition::new(&config, &codec, &guide, &points)
 }
 

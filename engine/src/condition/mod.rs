@@ -1,16 +1,18 @@
 //! Tracks and guide, turned into the channels that a checkpoint eats.
 //!
 //! Invariant: a chunk's condition depends on that chunk's frames alone, so conditions made chunk by chunk equal those made in one go; a
-//! frame whose sides are no multiple of a token is padded with *known* pixels, so nothing is ever invented outside the picture.
-//! Guarded by the tests below.
+//! frame whose sides are no multiple of a token is padded with *known* pixels, so nothing is ever invented outside the picture. Made
+//! row by row of cells, in parallel, without a copy in between. Guarded by `tests/tests/parity.rs` and
+//! `tests/tests/streaming.rs`.
 
 use crate::guide::warp::GuideFrame;
-use crate::model::codec::{PatchCodec, cut};
+use crate::kernels::vector::dispatch;
+use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
 use crate::model::track_head::{cell_from_px, embed_id};
 use crate::motion::track_field::PointState;
-use crate::picture::{Grid, Sample};
 use glam::Vec2;
+use rayon::prelude::*;
 
 /// Uncovered pixels that make a cell unknown: a cell with less is taken as seen.
 const UNKNOWN_SHARE: f32 = 0.02;
@@ -29,7 +31,7 @@ pub struct FramePoints {
 }
 
 /// What the model is told about one chunk (or several): cells ordered latent frame, row, column.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Condition {
     /// Latent frames.
     pub latents: usize,
@@ -51,6 +53,34 @@ pub struct Condition {
     pub uncovered: Vec<f32>,
     /// Cells in which something has to be invented.
     pub unknown: Vec<bool>,
+    embeddings: Embeddings,
+}
+
+/// The embeddings of the points' ids, which hardly ever change from frame to frame.
+#[derive(Clone, Debug, Default)]
+struct Embeddings {
+    channels: usize,
+    ids: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Embeddings {
+    /// The embeddings of `ids`, (ids, channels).
+    fn of(&mut self, ids: &[u32], channels: usize) -> &[f32] {
+        if self.channels != channels {
+            *self = Self { channels, ..Self::default() };
+        }
+        for (i, id) in ids.iter().enumerate() {
+            if i == self.ids.len() {
+                self.ids.push(*id);
+                self.values.extend(embed_id(*id, channels));
+            } else if self.ids[i] != *id {
+                self.ids[i] = *id;
+                self.values[i * channels..][..channels].copy_from_slice(&embed_id(*id, channels));
+            }
+        }
+        &self.values
+    }
 }
 
 /// Size of the padded picture: both sides multiples of a token.
@@ -58,103 +88,145 @@ pub fn padded(config: &Config, width: usize, height: usize) -> (usize, usize) {
     (width.next_multiple_of(config.token_px()), height.next_multiple_of(config.token_px()))
 }
 
-/// A grid with its last column and row repeated.
-pub fn pad<T: Sample>(grid: &Grid<T>, (width, height): (usize, usize)) -> Grid<T> {
-    if (grid.width, grid.height) == (width, height) {
-        return grid.clone();
-    }
-    Grid::from_fn(width, height, |x, y| grid.clamped(x as isize, y as isize))
+/// The part of a condition that one row of cells of one latent fills.
+struct CellRow<'a> {
+    channels: &'a mut [f32],
+    guide_latent: &'a mut [f32],
+    guide_patches: &'a mut [f32],
+    smooth_latent: &'a mut [f32],
+    smooth_patches: &'a mut [f32],
+    uncovered: &'a mut [f32],
+    unknown: &'a mut [bool],
 }
 
 impl Condition {
     /// The condition of whole latents; `frames` and `points` per video frame, all frames of one size.
     pub fn new(config: &Config, codec: &PatchCodec, frames: &[GuideFrame], points: &[FramePoints]) -> Self {
-        assert_eq!(frames.len() % config.frames_per_latent, 0, "a condition is made of whole latents");
-        let (width, height) = (frames[0].rgb.width, frames[0].rgb.height);
-        let size = padded(config, width, height);
-        let (columns, rows) = (size.0 / config.cell_px, size.1 / config.cell_px);
-        let latents = frames.len() / config.frames_per_latent;
-        let mut condition = Self {
-            latents,
-            rows,
-            columns,
-            channels: Vec::with_capacity(latents * rows * columns * config.condition_channels()),
-            guide_latent: Vec::new(),
-            guide_patches: Vec::new(),
-            smooth_latent: Vec::new(),
-            smooth_patches: Vec::new(),
-            uncovered: Vec::new(),
-            unknown: Vec::new(),
-        };
-        for (frames, points) in frames.chunks(config.frames_per_latent).zip(points.chunks(config.frames_per_latent)) {
-            condition.push_latent(config, codec, frames, points, (width, height), size);
-        }
+        let mut condition = Self::default();
+        condition.refill(config, codec, frames, points);
         condition
     }
 
-    fn push_latent(
-        &mut self,
-        config: &Config,
-        codec: &PatchCodec,
-        frames: &[GuideFrame],
-        points: &[FramePoints],
-        (width, height): (usize, usize),
-        size: (usize, usize),
-    ) {
-        let cell = config.cell_px;
-        let rgb: Vec<_> = frames.iter().map(|f| pad(&f.rgb, size)).collect();
-        let smooth: Vec<_> = frames.iter().map(|f| pad(&f.smooth, size)).collect();
-        let patches = cut(&rgb.iter().collect::<Vec<_>>(), cell);
-        let latent = codec.encode(&patches);
-        let smooth_patches = cut(&smooth.iter().collect::<Vec<_>>(), cell);
-        let smooth = codec.encode(&smooth_patches);
-        let (states, tracks) = self.track_channels(config, points);
-        let cells = self.rows * self.columns;
-        for index in 0..cells {
-            let (row, column) = (index / self.columns, index % self.columns);
-            let first = self.uncovered.len();
-            for frame in frames {
-                for y in row * cell..(row + 1) * cell {
-                    for x in column * cell..(column + 1) * cell {
-                        let inside = x < width && y < height;
-                        self.uncovered.push(if inside { (1.0 - frame.coverage.at(x, y)).clamp(0.0, 1.0) } else { 0.0 });
-                    }
-                }
-            }
-            let uncovered = &self.uncovered[first..];
-            self.unknown.push(uncovered.iter().sum::<f32>() > UNKNOWN_SHARE * uncovered.len() as f32);
-            let c = config.latent_channels;
-            self.channels.extend(&latent[index * c..][..c]);
-            self.channels.extend(&smooth[index * c..][..config.smooth_channels]);
-            self.channels.extend(quarters(uncovered, cell));
-            self.channels.extend(states[index]);
-            self.channels.extend(&tracks[index * config.raw_track_channels()..][..config.raw_track_channels()]);
-        }
-        self.smooth_latent.extend(smooth.iter().zip(&latent).map(|(s, g)| s - g));
-        self.smooth_patches.extend(smooth_patches.iter().zip(&patches).map(|(s, g)| s - g));
-        self.guide_latent.extend(latent);
-        self.guide_patches.extend(patches);
+    /// Becomes the condition of other frames; nothing is allocated if sizes and ids stay the same.
+    pub fn refill(&mut self, config: &Config, codec: &PatchCodec, frames: &[GuideFrame], points: &[FramePoints]) {
+        assert_eq!(frames.len() % config.frames_per_latent, 0, "a condition is made of whole latents");
+        let (width, height) = padded(config, frames[0].rgb.width, frames[0].rgb.height);
+        let (columns, rows) = (width / config.cell_px, height / config.cell_px);
+        (self.columns, self.rows, self.latents) = (columns, rows, frames.len() / config.frames_per_latent);
+        let (all, c, n) = (config.condition_channels(), config.latent_channels, config.patch_len());
+        let cells = self.latents * rows * columns;
+        self.channels.resize(cells * all, 0.0);
+        self.guide_latent.resize(cells * c, 0.0);
+        self.guide_patches.resize(cells * n, 0.0);
+        self.smooth_latent.resize(cells * c, 0.0);
+        self.smooth_patches.resize(cells * n, 0.0);
+        self.uncovered.resize(cells * n / 3, 0.0);
+        self.unknown.resize(cells, false);
+        let filled = self.channels.par_chunks_mut(columns * all).zip(self.guide_latent.par_chunks_mut(columns * c));
+        let filled = filled.zip(self.guide_patches.par_chunks_mut(columns * n)).zip(self.smooth_latent.par_chunks_mut(columns * c));
+        let filled = filled.zip(self.smooth_patches.par_chunks_mut(columns * n)).zip(self.uncovered.par_chunks_mut(columns * n / 3));
+        filled.zip(self.unknown.par_chunks_mut(columns)).enumerate().for_each(
+            |(index, ((((((channels, guide_latent), guide_patches), smooth_latent), smooth_patches), uncovered), unknown))| {
+                let frames = &frames[index / rows * config.frames_per_latent..][..config.frames_per_latent];
+                let row = CellRow { channels, guide_latent, guide_patches, smooth_latent, smooth_patches, uncovered, unknown };
+                row.fill(config, codec, frames, index % rows);
+            },
+        );
+        self.add_tracks(config, points);
     }
 
-    /// Per cell whether a pinned and a driven point is in it, and the raw track map.
-    fn track_channels(&self, config: &Config, points: &[FramePoints]) -> (Vec<[f32; 2]>, Vec<f32>) {
-        let mut states = vec![[0.0; 2]; self.rows * self.columns];
-        let mut map = vec![0.0; self.rows * self.columns * config.raw_track_channels()];
+    /// Marks the cells of pinned and driven points, and adds the embeddings of ids to the raw track map.
+    fn add_tracks(&mut self, config: &Config, points: &[FramePoints]) {
+        let (all, ids) = (config.condition_channels(), config.id_channels);
+        let latent_len = self.rows * self.columns * all;
+        let first = all - config.raw_track_channels();
         for (frame, points) in points.iter().enumerate() {
+            let (latent, part) = (frame / config.frames_per_latent, frame % config.frames_per_latent);
+            let channels = &mut self.channels[latent * latent_len..][..latent_len];
+            let embeddings = self.embeddings.of(&points.ids, ids);
             for i in (0..points.ids.len()).filter(|i| points.visible[*i]) {
                 let at = points.positions[i];
                 let Some(cell) = cell_from_px(at.x, at.y, config.cell_px as f32, self.rows, self.columns) else { continue };
+                let cell = &mut channels[cell * all..][..all];
                 match points.states[i] {
                     PointState::Free => {}
-                    PointState::Pinned => states[cell][0] = 1.0,
-                    PointState::Driven => states[cell][1] = 1.0,
+                    PointState::Pinned => cell[first - 2] = 1.0,
+                    PointState::Driven => cell[first - 1] = 1.0,
                 }
-                let start = cell * config.raw_track_channels() + frame * config.id_channels;
-                let embedding = embed_id(points.ids[i], config.id_channels);
-                map[start..start + config.id_channels].iter_mut().zip(embedding).for_each(|(m, e)| *m += e);
+                let map = &mut cell[first + part * ids..][..ids];
+                map.iter_mut().zip(&embeddings[i * ids..][..ids]).for_each(|(m, e)| *m += e);
             }
         }
-        (states, map)
+    }
+}
+
+impl CellRow<'_> {
+    /// Everything but the tracks, of row `row` of the latent over `frames`.
+    fn fill(mut self, config: &Config, codec: &PatchCodec, frames: &[GuideFrame], row: usize) {
+        let (all, c, n) = (config.condition_channels(), config.latent_channels, config.patch_len());
+        dispatch(
+            #[inline(always)]
+            || self.cut(config, frames, row),
+        );
+        codec.encode_to(self.guide_patches, self.guide_latent);
+        // Most cells are seen whole: there the smooth guide is the guide.
+        let mut first = 0;
+        while first < self.unknown.len() {
+            let differs = |cell: usize| self.smooth_patches[cell * n..][..n].iter().any(|v| *v != 0.0);
+            let same = differs(first);
+            let run = 1 + (first + 1..self.unknown.len()).take_while(|cell| differs(*cell) == same).count();
+            let (patches, latent) = (&self.smooth_patches[first * n..][..run * n], &mut self.smooth_latent[first * c..][..run * c]);
+            if same {
+                codec.encode_difference(patches, latent);
+            } else {
+                latent.fill(0.0);
+            }
+            first += run;
+        }
+        for (cell, channels) in self.channels.chunks_exact_mut(all).enumerate() {
+            let (guide, rest) = channels.split_at_mut(c);
+            let (smooth, rest) = rest.split_at_mut(config.smooth_channels);
+            let (coverage, rest) = rest.split_at_mut(config.coverage_channels());
+            guide.copy_from_slice(&self.guide_latent[cell * c..][..c]);
+            smooth.iter_mut().zip(&*guide).zip(&self.smooth_latent[cell * c..]).for_each(|((s, g), d)| *s = g + d);
+            let uncovered = &self.uncovered[cell * n / 3..][..n / 3];
+            coverage.iter_mut().zip(quarters(uncovered, config.cell_px)).for_each(|(c, q)| *c = q);
+            rest.fill(0.0);
+            self.unknown[cell] = uncovered.iter().sum::<f32>() > UNKNOWN_SHARE * uncovered.len() as f32;
+        }
+    }
+
+    /// The frames' pixels as patches; beyond the picture its border goes on, and is seen.
+    #[inline(always)]
+    fn cut(&mut self, config: &Config, frames: &[GuideFrame], row: usize) {
+        let (cell, n) = (config.cell_px, config.patch_len());
+        let patches = self.guide_patches.chunks_exact_mut(n).zip(self.smooth_patches.chunks_exact_mut(n));
+        for (column, ((guide, smooth), uncovered)) in patches.zip(self.uncovered.chunks_exact_mut(n / 3)).enumerate() {
+            let lines = guide.chunks_exact_mut(cell * 3).zip(smooth.chunks_exact_mut(cell * 3)).zip(uncovered.chunks_exact_mut(cell));
+            for (line, ((guide, smooth), uncovered)) in lines.enumerate() {
+                let (frame, y) = (&frames[line / cell], row * cell + line % cell);
+                let (width, height) = (frame.rgb.width, frame.rgb.height);
+                let start = y.min(height - 1) * width;
+                let left = (column * cell).min(width);
+                let count = cell.min(width - left);
+                let range = start + left..start + left + count;
+                let (rgb, soft) = (frame.rgb.data[range.clone()].as_flattened(), frame.smooth.data[range.clone()].as_flattened());
+                for ((g, s), (rgb, soft)) in guide.iter_mut().zip(smooth.iter_mut()).zip(rgb.iter().zip(soft)) {
+                    *g = rgb * 2.0 - 1.0;
+                    *s = (soft * 2.0 - 1.0) - *g;
+                }
+                let seen = &frame.coverage.data[range];
+                uncovered.iter_mut().zip(seen).for_each(|(u, seen)| *u = (1.0 - seen).clamp(0.0, 1.0));
+                if count < cell {
+                    let last = start + width - 1;
+                    let (rgb, soft) = (frame.rgb.data[last].map(|v| v * 2.0 - 1.0), frame.smooth.data[last].map(|v| v * 2.0 - 1.0));
+                    guide[3 * count..].as_chunks_mut::<3>().0.fill(rgb);
+                    smooth[3 * count..].as_chunks_mut::<3>().0.fill([0, 1, 2].map(|c| soft[c] - rgb[c]));
+                }
+                let inside = if y < height { count } else { 0 };
+                uncovered[inside..].fill(0.0);
+            }
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Checkpoint {
             parts.push(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?);
         }
         let [mean, basis, scale] = <[Vec<f32>; 3]>::try_from(parts).map_err(|_| Error::file(path, "has no codec"))?;
-        let codec = PatchCodec { cell_px: config.cell_px, frames: config.frames_per_latent, mean, basis, scale };
+        let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, mean, basis, scale);
         let count = tensors.values().map(Tensor::elem_count).sum();
         let parameters = Parameters::loaded(path, tensors, device, trainable);
         let dit = Dit::new(config, Kernels::for_device(device), &parameters)?;

@@ -21,9 +21,25 @@ pub struct PatchCodec {
     pub basis: Vec<f32>,
     /// Standard deviation of each channel, (channels).
     pub scale: Vec<f32>,
+    /// Patch to latent, (patch_len, channels): directions over scale, transposed so that products need not pack it.
+    encoder: Vec<f32>,
+    /// The mean patch's latent, (channels).
+    mean_latent: Vec<f32>,
+    /// Latent to patch, (channels, patch_len): directions times scale.
+    decoder: Vec<f32>,
 }
 
 impl PatchCodec {
+    /// A fitted map: `mean` (patch_len), `basis` (channels, patch_len), `scale` (channels).
+    pub fn new(cell_px: usize, frames: usize, mean: Vec<f32>, basis: Vec<f32>, scale: Vec<f32>) -> Self {
+        let (n, c) = (mean.len(), scale.len());
+        assert!(n == frames * cell_px * cell_px * 3 && basis.len() == n * c, "a codec's parts must fit each other");
+        let encoder = (0..n * c).map(|i| basis[i % c * n + i / c] / scale[i % c]).collect();
+        let mean_latent = basis.chunks_exact(n).zip(&scale).map(|(b, s)| dot(b, &mean) / s).collect();
+        let decoder = basis.chunks_exact(n).zip(&scale).flat_map(|(b, s)| b.iter().map(move |v| v * s)).collect();
+        Self { cell_px, frames, mean, basis, scale, encoder, mean_latent, decoder }
+    }
+
     /// Numbers of a patch.
     pub fn patch_len(&self) -> usize {
         self.mean.len()
@@ -61,7 +77,7 @@ impl PatchCodec {
         }
         crate::kernels::product_nn(&basis, &covariance, n, n, &mut next);
         let scale = basis.chunks_exact(n).zip(next.chunks_exact(n)).map(|(b, cb)| dot(b, cb).max(1e-8).sqrt()).collect();
-        Ok(Self { cell_px, frames, mean, basis, scale })
+        Ok(Self::new(cell_px, frames, mean, basis, scale))
     }
 
     /// Cuts `frames` pictures, whose sides are multiples of a cell, into patches: (rows * columns, patch_len).
@@ -71,32 +87,42 @@ impl PatchCodec {
 
     /// (cells, patch_len) -> (cells, channels).
     pub fn encode(&self, patches: &[f32]) -> Vec<f32> {
-        let n = self.patch_len();
-        let centred: Vec<f32> = patches.chunks_exact(n).flat_map(|p| p.iter().zip(&self.mean).map(|(v, m)| v - m)).collect();
-        let mut latent = vec![0f32; patches.len() / n * self.channels()];
-        crate::kernels::product_nt(&centred, &self.basis, n, self.channels(), &mut latent);
-        dispatch(
-            #[inline(always)]
-            || latent.chunks_exact_mut(self.channels()).for_each(|z| z.iter_mut().zip(&self.scale).for_each(|(z, s)| *z /= s)),
-        );
+        let mut latent = vec![0f32; patches.len() / self.patch_len() * self.channels()];
+        self.encode_to(patches, &mut latent);
         latent
     }
 
-    /// (cells, channels) -> (cells, patch_len), without the mean when `difference`: what a difference of latents is in pixels.
-    pub fn decode(&self, latent: &[f32], difference: bool) -> Vec<f32> {
-        let (n, c) = (self.patch_len(), self.channels());
-        let mut patches = vec![0f32; latent.len() / c * n];
-        crate::kernels::product_nn(latent, &self.decoder(), c, n, &mut patches);
-        if !difference {
-            patches.chunks_exact_mut(n).for_each(|p| p.iter_mut().zip(&self.mean).for_each(|(v, m)| *v += m));
-        }
+    /// (cells, patch_len) -> (cells, channels), on this thread alone: for callers that are parallel over cells.
+    pub fn encode_to(&self, patches: &[f32], latent: &mut [f32]) {
+        self.encode_difference(patches, latent);
+        dispatch(
+            #[inline(always)]
+            || latent.chunks_exact_mut(self.channels()).for_each(|z| z.iter_mut().zip(&self.mean_latent).for_each(|(z, m)| *z -= m)),
+        );
+    }
+
+    /// As [`PatchCodec::encode_to`] for differences of patches, in which the mean is gone.
+    pub fn encode_difference(&self, patches: &[f32], latent: &mut [f32]) {
+        crate::kernels::product_nn(patches, &self.encoder, self.patch_len(), self.channels(), latent);
+    }
+
+    /// (cells, channels) -> (cells, patch_len).
+    pub fn decode(&self, latent: &[f32]) -> Vec<f32> {
+        let n = self.patch_len();
+        let mut patches = vec![0f32; latent.len() / self.channels() * n];
+        self.decode_difference(latent, &mut patches);
+        patches.chunks_exact_mut(n).for_each(|p| p.iter_mut().zip(&self.mean).for_each(|(v, m)| *v += m));
         patches
     }
 
+    /// What differences of latents, (cells, channels), are in pixels, (cells, patch_len); on this thread alone.
+    pub fn decode_difference(&self, latent: &[f32], patches: &mut [f32]) {
+        crate::kernels::product_nn(latent, &self.decoder, self.channels(), self.patch_len(), patches);
+    }
+
     /// The decoding matrix, (channels, patch_len): directions times scale.
-    pub fn decoder(&self) -> Vec<f32> {
-        let n = self.patch_len();
-        self.basis.chunks_exact(n).zip(&self.scale).flat_map(|(b, s)| b.iter().map(move |v| v * s)).collect()
+    pub fn decoder(&self) -> &[f32] {
+        &self.decoder
     }
 }
 
@@ -168,7 +194,7 @@ mod tests {
         for (channels, bound) in [(96, 1e-3), (40, 0.05)] {
             let codec = codec(channels);
             let patches = codec.patches(&[&a, &b]);
-            let back = codec.decode(&codec.encode(&patches), false);
+            let back = codec.decode(&codec.encode(&patches));
             let worst = patches.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst < bound, "{channels} channels: {worst}");
         }

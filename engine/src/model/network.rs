@@ -49,7 +49,8 @@ pub fn network<'a>(
     }
 }
 
-fn foreign() -> Error {
+/// What [`Network::restore`] says to a copy from another form.
+pub(super) fn foreign() -> Error {
     Error::field("snapshot", "was taken with other kernels; start the video anew")
 }
 
@@ -64,37 +65,6 @@ impl<'a> Visit for Pack<'a> {
 
     fn visit<I: Isa>(self, isa: I) -> Self::Output {
         Ok(Box::new(Fused::new(isa, self.dit, self.rows, self.columns)?))
-    }
-}
-
-impl<I: Isa> Network for Fused<I> {
-    fn begin(&mut self, condition: &[f32]) -> Result<()> {
-        self.know(condition);
-        Ok(())
-    }
-
-    fn denoise(&mut self, noisy: &[f32], level: f32, output: &mut [f32]) -> Result<()> {
-        self.pass(noisy, level, Some(output))
-    }
-
-    fn commit(&mut self, clean: &[f32]) -> Result<()> {
-        self.pass(clean, 0.0, None)?;
-        self.window.commit();
-        Ok(())
-    }
-
-    fn refresh_sink(&mut self) -> Result<()> {
-        self.window.refresh_sink();
-        Ok(())
-    }
-
-    fn save(&self) -> Result<Saved> {
-        Ok(Box::new(self.window.clone()))
-    }
-
-    fn restore(&mut self, saved: &Saved) -> Result<()> {
-        self.window = saved.downcast_ref::<super::fused::Window<I>>().ok_or_else(foreign)?.clone();
-        Ok(())
     }
 }
 

@@ -14,8 +14,8 @@ use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
 use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
 use crate::picture::Picture;
-use crate::stream::compose;
-use crate::stream::session::Session;
+use crate::stream::compose::Composer;
+use crate::stream::session::{Chunk, Session};
 use candle_core::Device;
 use glam::Vec2;
 use std::time::Instant;
@@ -141,8 +141,10 @@ impl<'a> Renderer<'a> {
         let config = &checkpoint.dit.config;
         let condition = Condition::new(config, &checkpoint.codec, &small, &points);
         self.stages.condition = lap(&mut clock);
-        let chunk = session.next_chunk(&condition)?;
-        let shown = compose::frames(config, &chunk, &condition, self.model_size.0, self.model_size.1);
+        let mut chunk = Chunk::default();
+        session.next_chunk(&condition, &mut chunk)?;
+        let mut shown = Vec::new();
+        Composer::default().compose(config, &checkpoint.codec, &chunk, &condition, self.model_size.0, self.model_size.1, &mut shown);
         self.stages.passes = session.pass_seconds.clone();
         self.stages.decode = lap(&mut clock) - self.stages.passes.iter().sum::<f64>();
         let finished = shown

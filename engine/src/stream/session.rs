@@ -1,14 +1,12 @@
 //! A session: one continuous video, chunk by chunk, from conditions.
 //!
 //! Invariant: the same checkpoint, seed and conditions give the same frames, whatever the number of threads; memory and time per chunk
-//! are constant. What is shown is the guide plus a correction that is confined to what the source does not show, so covered pixels
-//! are the guide's own. Guarded by `tests/tests/streaming.rs`.
+//! are constant. Guarded by `tests/tests/streaming.rs`.
 
 use crate::condition::Condition;
 use crate::error::{Error, Result};
 use crate::kernels::isa::Precision;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::dit::Dit;
 use crate::model::network::{Network, Saved, network};
 use crate::model::sampler::{noise, noised};
 use candle_core::Device;
@@ -39,7 +37,8 @@ struct Running<'a> {
 pub struct Chunk {
     /// Clean latents, (cells, latent_channels).
     pub latents: Vec<f32>,
-    /// The network's last output, (cells, output_channels): correction, lean to the smooth guide, gate.
+    /// The network's last output as it came, (cells, output_channels): correction, lean to the smooth guide, gate; what
+    /// [`Composer`](crate::stream::compose::Composer) shows.
     pub output: Vec<f32>,
 }
 

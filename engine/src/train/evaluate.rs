@@ -10,8 +10,8 @@ use crate::media::picture_file::save_png;
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::layer_motion::LayerMotion;
 use crate::picture::{Mask, Picture};
-use crate::stream::compose;
-use crate::stream::session::Session;
+use crate::stream::compose::Composer;
+use crate::stream::session::{Chunk, Session};
 use crate::train::clip::{Clip, ClipSpec, make_clip};
 use crate::train::example::guide_and_points;
 use crate::train::pool::Pool;
@@ -142,11 +142,13 @@ fn one(checkpoint: &Checkpoint, device: &Device, pool: &Pool, index: usize, (wid
     let (_, guide, points) = guide_and_points(&clip, seed);
     let mut session = Session::new(checkpoint, device, seed);
     let mut shown = Vec::with_capacity(frames);
+    let (mut composer, mut made, mut chunk_frames) = (Composer::default(), Chunk::default(), Vec::new());
     for chunk in 0..CHUNKS {
         let range = chunk * config.chunk_frames()..(chunk + 1) * config.chunk_frames();
         let condition = Condition::new(config, &checkpoint.codec, &guide[range.clone()], &points[range]);
-        let made = session.next_chunk(&condition)?;
-        shown.extend(compose::frames(config, &made, &condition, width, height));
+        session.next_chunk(&condition, &mut made)?;
+        composer.compose(config, &checkpoint.codec, &made, &condition, width, height, &mut chunk_frames);
+        shown.extend_from_slice(&chunk_frames);
     }
     let mut outcome = Outcome {
         uncovered_px: 0.0,

@@ -151,7 +151,7 @@ impl Run {
             let dit = Dit::new(&settings.config, Kernels::for_device(&device), &parameters)?;
             (settings.config.clone(), codec, dit, parameters.finish()?)
         };
-        let decoder = Arc::new(codec.decoder());
+        let decoder = Arc::new(codec.decoder().to_vec());
         let mut run = Self { config, codec, decoder, dit, optimizer: AdamW::new(variables)?, seconds: 0.0, best: None };
         let optimizer = state.join("optimizer.safetensors");
         if optimizer.exists() {

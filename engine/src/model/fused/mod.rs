@@ -16,10 +16,11 @@ use crate::error::{Error, Result};
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::model::config::Config;
 use crate::model::dit::Dit;
+use crate::model::network::{Network, Saved, foreign};
 use plane::{Plane, Size};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weights::Weights;
-pub use window::Window;
+use window::Window;
 
 /// What a thread works in.
 struct Scratch<I: Isa> {
@@ -131,7 +132,7 @@ impl<I: Isa> Fused<I> {
     }
 
     /// One pass: the output (cells, output_channels) at noise level `level`, or, without it, keys and values alone.
-    pub fn pass(&mut self, noisy: &[f32], level: f32, output: Option<&mut [f32]>) -> Result<()> {
+    fn pass(&mut self, noisy: &[f32], level: f32, output: Option<&mut [f32]>) -> Result<()> {
         let Some(index) = self.weights.modulations.iter().position(|m| m.level == level) else {
             return Err(Error::field("noise_levels", format!("do not hold {level}, the level of this pass")));
         };
@@ -167,6 +168,37 @@ impl<I: Isa> Fused<I> {
         if let Some(output) = output {
             self.head(output);
         }
+        Ok(())
+    }
+}
+
+impl<I: Isa> Network for Fused<I> {
+    fn begin(&mut self, condition: &[f32]) -> Result<()> {
+        self.know(condition);
+        Ok(())
+    }
+
+    fn denoise(&mut self, noisy: &[f32], level: f32, output: &mut [f32]) -> Result<()> {
+        self.pass(noisy, level, Some(output))
+    }
+
+    fn commit(&mut self, clean: &[f32]) -> Result<()> {
+        self.pass(clean, 0.0, None)?;
+        self.window.commit();
+        Ok(())
+    }
+
+    fn refresh_sink(&mut self) -> Result<()> {
+        self.window.refresh_sink();
+        Ok(())
+    }
+
+    fn save(&self) -> Result<Saved> {
+        Ok(Box::new(self.window.clone()))
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        self.window = saved.downcast_ref::<Window<I>>().ok_or_else(foreign)?.clone();
         Ok(())
     }
 }

@@ -157,7 +157,7 @@ fn stem(config: &Config, dit: &Dit) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>)> {
 }
 
 fn modulation(dit: &Dit, level: f32) -> Result<Modulation> {
-    let (embedding, time) = dit.time(&[level], dit.head_modulation.device())?;
+    let (embedding, time) = dit.time(&[level], &dit.head_modulation)?;
     let layers = dit.blocks.iter().map(|b| values(&time.broadcast_add(&b.modulation)?)).collect::<Result<Vec<_>>>()?.concat();
     Ok(Modulation { level, layers, head: values(&embedding.unsqueeze(1)?.broadcast_add(&dit.head_modulation)?)? })
 }
