@@ -3,6 +3,7 @@
 //!
 //! Invariant: both forms of an op agree (forward and gradient) to f32 rounding. Guarded by `tests/tests/kernels.rs`.
 
+pub mod aligned;
 mod attention;
 mod conv;
 mod gemm;

@@ -4,6 +4,7 @@
 //! added to f32. K may come in segments that lie apart in the left-hand side: the three rows of a 3x3 convolution. Invariant: any size
 //! works, and columns and rows that a panel has too many of never leave it. Guarded by the tests below.
 
+use super::aligned::Aligned;
 use super::isa::{COLUMNS, Isa, ROWS};
 
 /// A panel: where it starts.
@@ -16,7 +17,7 @@ struct Panel {
 
 /// A matrix packed for [`multiply`].
 pub struct Panels<I: Isa> {
-    data: Vec<I::Element>,
+    data: Aligned<I::Element>,
     columns: usize,
     panels: Vec<Panel>,
     /// Segment, first element in it and length of each block.
@@ -38,12 +39,13 @@ impl<I: Isa> Panels<I> {
             (0..segments).flat_map(|s| cut(padded, I::BLOCK, I::PAIR).map(move |(start, length)| (s, start, length))).collect();
         let vectors = columns.div_ceil(I::LANES);
         let count = vectors.div_ceil(I::VECTORS);
-        let (mut data, mut panels, mut first) = (Vec::new(), Vec::new(), 0);
+        let (mut panels, mut first, mut offset) = (Vec::with_capacity(count), 0, 0);
+        let mut data = Aligned::new(segments * padded * vectors * I::LANES);
         for panel in 0..count {
             // The vectors are shared out evenly: narrow panels run slower.
             let vectors = vectors / count + usize::from(panel < vectors % count);
             let width = vectors * I::LANES;
-            panels.push(Panel { column: first, vectors, offset: data.len() });
+            panels.push(Panel { column: first, vectors, offset });
             let mut packed = Vec::with_capacity(segments * padded * width);
             for (s, start, length) in &blocks {
                 for pair in (*start..start + length).step_by(I::PAIR) {
@@ -55,10 +57,8 @@ impl<I: Isa> Panels<I> {
                     }
                 }
             }
-            let start = data.len();
-            data.resize(start + packed.len(), I::Element::default());
-            isa.narrow(&packed, &mut data[start..]);
-            first += width;
+            isa.narrow(&packed, &mut data[offset..offset + packed.len()]);
+            (first, offset) = (first + width, offset + packed.len());
         }
         Self { data, columns, panels, blocks }
     }

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod codec;
 pub mod config;
+pub mod cost;
 pub mod device;
 pub mod dit;
 mod fused;

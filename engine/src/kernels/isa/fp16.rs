@@ -126,10 +126,14 @@ unsafe fn exponentials(row: &mut [u16]) -> f32 {
     // SAFETY: chunks of 32 numbers.
     unsafe {
         let load = |x: *const u16| _mm512_castsi512_ph(_mm512_loadu_si512(x.cast()));
-        let mut top = constant(f32::NEG_INFINITY);
-        for chunk in row.chunks_exact(32) {
-            top = _mm512_max_ph(top, load(chunk.as_ptr()));
+        // Four at a time: a maximum takes longer than the load that feeds it.
+        let mut tops = [constant(f32::NEG_INFINITY); 4];
+        for chunks in row.chunks(4 * 32) {
+            for (top, chunk) in tops.iter_mut().zip(chunks.chunks_exact(32)) {
+                *top = _mm512_max_ph(*top, load(chunk.as_ptr()));
+            }
         }
+        let top = _mm512_max_ph(_mm512_max_ph(tops[0], tops[1]), _mm512_max_ph(tops[2], tops[3]));
         let (low, high) = widen(_mm512_castph_si512(top));
         let top = constant(_mm512_reduce_max_ps(_mm512_max_ps(low, high)));
         // 2^-25 rounds to zero, so nothing is lost below, and minus infinity becomes a number.

@@ -13,6 +13,7 @@ mod weights;
 mod window;
 
 use crate::error::{Error, Result};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::model::config::Config;
 use crate::model::dit::Dit;
@@ -25,20 +26,20 @@ use window::Window;
 /// What a thread works in.
 struct Scratch<I: Isa> {
     /// Left-hand side of the product in work, at most [`ROWS`] rows of the widest one.
-    input: Vec<I::Element>,
+    input: Aligned<I::Element>,
     /// Hidden layer of the feed-forward network, (ROWS, ffn_dim).
-    hidden: Vec<I::Element>,
+    hidden: Aligned<I::Element>,
     /// Queries, then attention's output, (ROWS, dim) each.
-    queries: Vec<I::Element>,
-    attended: Vec<I::Element>,
-    scores: Vec<I::Score>,
-    probabilities: Vec<I::Element>,
+    queries: Aligned<I::Element>,
+    attended: Aligned<I::Element>,
+    scores: Aligned<I::Score>,
+    probabilities: Aligned<I::Element>,
     /// f32 rows: projections or a row of cells.
-    rows: Vec<f32>,
+    rows: Aligned<f32>,
     /// A row of numbers on its way to elements.
-    line: Vec<f32>,
-    sums: Vec<f32>,
-    reciprocals: Vec<f32>,
+    line: Aligned<f32>,
+    sums: Aligned<f32>,
+    reciprocals: Aligned<f32>,
 }
 
 /// Scratch for each thread of the pool.
@@ -47,18 +48,18 @@ struct Pool<I: Isa>(Vec<Mutex<Scratch<I>>>);
 impl<I: Isa> Pool<I> {
     fn new(config: &Config, seen: usize) -> Self {
         let widest = config.condition_channels().max(4 * config.stem_channels).max(config.latent_channels).max(config.dim) + 1;
-        let elements = |width: usize| vec![I::Element::default(); ROWS * width + I::PAIR];
+        let elements = |width: usize| Aligned::new(ROWS * width + I::PAIR);
         let scratch = || Scratch {
             input: elements(widest),
             hidden: elements(config.ffn_dim),
             queries: elements(config.dim),
             attended: elements(config.dim),
-            scores: vec![I::Score::default(); ROWS * seen],
-            probabilities: vec![I::Element::default(); if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * seen }],
-            rows: vec![0.0; ROWS * (3 * config.dim).max(4 * config.stem_channels)],
-            line: vec![0.0; widest.max(config.ffn_dim)],
-            sums: vec![0.0; ROWS * COLUMNS],
-            reciprocals: vec![0.0; ROWS],
+            scores: Aligned::new(ROWS * seen),
+            probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * seen }),
+            rows: Aligned::new(ROWS * (3 * config.dim).max(4 * config.stem_channels)),
+            line: Aligned::new(widest.max(config.ffn_dim)),
+            sums: Aligned::new(ROWS * COLUMNS),
+            reciprocals: Aligned::new(ROWS),
         };
         Self((0..rayon::current_num_threads() + 1).map(|_| Mutex::new(scratch())).collect())
     }

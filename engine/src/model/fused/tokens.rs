@@ -140,9 +140,9 @@ impl<I: Isa> Tokens<'_, I> {
         let count = x.len() / dim;
         scratch.queries[..q.len()].copy_from_slice(q);
         for head in 0..heads {
-            let buffers = (scratch.scores.as_mut_slice(), scratch.probabilities.as_mut_slice());
+            let buffers = (&mut *scratch.scores, &mut *scratch.probabilities);
             let (queries, attended, line) = (&scratch.queries[head * hd..], &mut scratch.attended, &mut scratch.line);
-            let sums = (scratch.reciprocals.as_mut_slice(), scratch.sums.as_mut_slice());
+            let sums = (&mut *scratch.reciprocals, &mut *scratch.sums);
             self.window.attend(layer, head, count, (queries, dim), buffers, sums, |first, columns, sums, reciprocals| {
                 for (row, (sums, reciprocal)) in sums.chunks_exact(COLUMNS).zip(reciprocals).take(count).enumerate() {
                     line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);

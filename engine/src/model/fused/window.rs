@@ -6,6 +6,7 @@
 
 use super::row_ops::rotate;
 use crate::error::Result;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::kernels::panels::cut;
 use crate::model::config::Config;
@@ -33,9 +34,9 @@ struct Shape {
 #[derive(Clone)]
 struct Layer<I: Isa> {
     /// (slots, heads, key panels, head_dim / PAIR, KEYS, PAIR), rotated.
-    keys: Vec<I::Element>,
+    keys: Aligned<I::Element>,
     /// (slots, heads, value panels, positions / PAIR, width, PAIR).
-    values: Vec<I::Element>,
+    values: Aligned<I::Element>,
     /// (slots, tokens, dim), not rotated.
     raw: Vec<f32>,
 }
@@ -133,8 +134,8 @@ impl<I: Isa> Window<I> {
         };
         let slots = config.sink_chunks + config.window_chunks + 1;
         let layer = Layer {
-            keys: vec![I::Element::default(); slots * shape.keys_len()],
-            values: vec![I::Element::default(); slots * shape.values_len()],
+            keys: Aligned::new(slots * shape.keys_len()),
+            values: Aligned::new(slots * shape.values_len()),
             raw: vec![0.0; slots * tokens * config.dim],
         };
         let rotation = rope::rotation(head_dim, config.span_latents(), rows, columns, &Device::Cpu)?;
