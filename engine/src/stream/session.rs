@@ -92,6 +92,12 @@ impl<'a> Session<'a> {
 
     /// Makes the next chunk, into buffers that are used again.
     pub fn next_chunk(&mut self, condition: &Condition, chunk: &mut Chunk) -> Result<()> {
+        self.denoise(condition, chunk)?;
+        self.commit(chunk)
+    }
+
+    /// The first half of [`Session::next_chunk`]: all that has to be known to show the chunk.
+    pub fn denoise(&mut self, condition: &Condition, chunk: &mut Chunk) -> Result<()> {
         let config = &self.checkpoint.dit.config;
         let (channels, width, trust) = (config.latent_channels, config.output_channels(), config.correction);
         let (seed, number) = (self.seed, self.chunk);
@@ -123,6 +129,11 @@ impl<'a> Session<'a> {
             });
             self.pass_seconds.push(start.elapsed().as_secs_f64());
         }
+        Ok(())
+    }
+
+    /// The second half: keeps the chunk that was just made in the window, while it may already be shown.
+    pub fn commit(&mut self, chunk: &Chunk) -> Result<()> {
         let start = Instant::now();
         if let Some(running) = &mut self.network {
             running.network.commit(&chunk.latents)?;
