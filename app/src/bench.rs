@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use glam::Vec2;
 use kinebrush_engine::condition::{Condition, FramePoints};
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
+use kinebrush_engine::guide::warp::{GuideFrame, Warper};
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::motion::LayerMotion;
@@ -15,6 +16,7 @@ use kinebrush_engine::stream::compose::Composer;
 use kinebrush_engine::stream::session::{Chunk, Session};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Chunks until the window is full and the caches are warm.
@@ -30,7 +32,9 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let (width, height) = options.size;
     let config = &checkpoint.dit.config;
     let (picture, region) = scene(width, height);
-    let layers = Layers::cut(&picture, &[region], &CutOptions::default());
+    let layers = Arc::new(Layers::cut(&picture, &[region], &CutOptions::default()));
+    let mut warper = Warper::new(layers, width, height);
+    let mut guide = vec![GuideFrame::blank(width, height); config.chunk_frames()];
     let mut session = Session::new(&checkpoint, &device, 1);
     let mut stages: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut chunks = Vec::new();
@@ -46,14 +50,10 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
             let angle = frame as f32 * 0.1;
             Vec2::new(angle.sin(), 1.0 - angle.cos()) * height as f32 * 0.2
         };
-        let frames: Vec<usize> = (chunk * config.chunk_frames()..(chunk + 1) * config.chunk_frames()).collect();
-        let guide: Vec<_> = frames
-            .iter()
-            .map(|f| {
-                let moved = LayerMotion::Affine(glam::Affine2::from_translation(motion(*f)));
-                layers.warp(&LayerMotion::STILL, &[moved], width, height)
-            })
-            .collect();
+        for (i, frame) in guide.iter_mut().enumerate() {
+            let moved = LayerMotion::Affine(glam::Affine2::from_translation(motion(chunk * config.chunk_frames() + i)));
+            warper.warp(&LayerMotion::STILL, &[moved], frame);
+        }
         record("guide", lap());
         condition.refill(config, &checkpoint.codec, &guide, &points);
         record("condition", lap());

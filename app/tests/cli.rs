@@ -106,7 +106,7 @@ fn bench_and_models_print_what_their_readers_rely_on() {
     for key in ["frames_per_s", "chunk_ms_median", "growth_ratio", "rss_growth_mib"] {
         assert!(report[key].is_number(), "{key}");
     }
-    for stage in ["guide", "condition", "denoise", "commit", "decode"] {
+    for stage in ["guide", "condition", "sampler", "denoise", "commit", "compose"] {
         assert!(report["stages"][stage].as_f64().unwrap() >= 0.0, "{stage}");
     }
     let models = String::from_utf8(kinebrush(&["models"]).stdout).unwrap();

@@ -69,6 +69,12 @@ impl Bounds {
         Self { left, top, width: right - left, height: bottom - top }
     }
 
+    /// Top-left and bottom-right corner.
+    pub(super) fn corners(&self) -> (Vec2, Vec2) {
+        let corner = Vec2::new(self.left as f32, self.top as f32);
+        (corner, corner + Vec2::new(self.width as f32, self.height as f32))
+    }
+
     fn crop<T: Sample>(&self, grid: &Grid<T>) -> Grid<T> {
         Grid::from_fn(self.width, self.height, |x, y| grid.at(x + self.left, y + self.top))
     }

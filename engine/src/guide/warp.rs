@@ -5,13 +5,17 @@
 //! is shown: there the picture is known, edges included. Invariants: where nothing moved the result is the source bit for bit and
 //! covered everywhere; each pixel depends on the motion alone, not on threads. Guarded by the tests below.
 
-use glam::Vec2;
+use std::ops::Range;
+use std::sync::Arc;
+
+use glam::{Affine2, Vec2};
 use rayon::prelude::*;
 
 use super::inverse::{Inverse, Piece};
-use super::layers::{Layer, Layers, reach_bit};
+use super::layers::{Bounds, Layer, Layers, reach_bit};
+use crate::kernels::vector::dispatch;
 use crate::motion::layer_motion::LayerMotion;
-use crate::picture::{Grid, Mask, Picture};
+use crate::picture::{Mask, Picture};
 
 /// The guide of one frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +31,93 @@ pub struct GuideFrame {
     pub owner: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Default)]
+impl GuideFrame {
+    /// A black frame in which nothing is covered.
+    pub fn blank(width: usize, height: usize) -> Self {
+        let rgb = Picture::filled(width, height, [0.0; 3]);
+        Self { smooth: rgb.clone(), rgb, coverage: Mask::filled(width, height, 0.0), owner: vec![0; width * height] }
+    }
+}
+
+/// Draws the layers at one size, frame after frame, without allocating; a plate that stands still is drawn once.
+#[derive(Debug)]
+pub struct Warper {
+    layers: Arc<Layers>,
+    width: usize,
+    height: usize,
+    workspace: Workspace,
+    /// The plate alone ...
+    backdrop: GuideFrame,
+    /// ... where it last stood still, and where it was in the last frame.
+    backdrop_at: Option<Affine2>,
+    last: Option<Affine2>,
+}
+
+impl Warper {
+    /// For frames of `width` x `height` px.
+    pub fn new(layers: Arc<Layers>, width: usize, height: usize) -> Self {
+        let backdrop = GuideFrame::blank(width, height);
+        Self { layers, width, height, workspace: Workspace::default(), backdrop, backdrop_at: None, last: None }
+    }
+
+    /// [`Layers::warp`] into `frame`.
+    pub fn warp(&mut self, plate_motion: &LayerMotion, object_motions: &[LayerMotion], frame: &mut GuideFrame) {
+        if (frame.rgb.width, frame.rgb.height) != (self.width, self.height) {
+            *frame = GuideFrame::blank(self.width, self.height);
+        }
+        self.workspace.set(&self.layers, plate_motion, object_motions, self.width, self.height);
+        let motion = if let LayerMotion::Affine(affine) = plate_motion { Some(*affine) } else { None };
+        if motion.is_some() && motion == self.last && motion != self.backdrop_at {
+            self.layers.draw_plate(&self.workspace, &mut self.backdrop);
+            self.backdrop_at = motion;
+        }
+        self.last = motion;
+        let backdrop = (motion.is_some() && motion == self.backdrop_at).then_some(&self.backdrop);
+        self.layers.draw(&mut self.workspace, backdrop, frame);
+    }
+}
+
+/// The inverse motions of one frame, and where objects matter in it.
+#[derive(Debug, Default)]
+struct Workspace {
+    plate: Inverse,
+    /// What a plate that is folded away shows: what stood there.
+    still: Inverse,
+    objects: Vec<Inverse>,
+    /// Per row the columns at which each object may show, then the columns at which anything but the plate may matter, sorted.
+    spans: Vec<Range<usize>>,
+}
+
+impl Workspace {
+    fn set(&mut self, layers: &Layers, plate_motion: &LayerMotion, object_motions: &[LayerMotion], width: usize, height: usize) {
+        let frame = Vec2::new(layers.width as f32, layers.height as f32);
+        let reach = 2.0 * (frame.x + frame.y) + layers.plate_margin_px as f32;
+        let everywhere = Bounds { left: 0, top: 0, width: layers.width, height: layers.height };
+        self.plate.set(plate_motion, frame, width, height, reach, &everywhere);
+        self.still.set(&LayerMotion::STILL, frame, width, height, reach, &everywhere);
+        self.objects.resize_with(layers.objects.len(), Inverse::default);
+        self.objects.par_iter_mut().zip(&layers.objects).enumerate().for_each(|(k, (inverse, layer))| {
+            inverse.set(object_motions.get(k).unwrap_or(plate_motion), frame, width, height, reach, &layer.bounds);
+        });
+        self.spans.resize(3 * layers.objects.len() * height, 0..0);
+    }
+
+    /// The plate's piece at an output pixel.
+    #[inline(always)]
+    fn plate_at(&self, x: usize, y: usize) -> Option<&Piece> {
+        self.plate.at(x, y).or_else(|| self.still.at(x, y))
+    }
+}
+
+/// One row of a frame.
+struct Row<'a> {
+    y: usize,
+    rgb: &'a mut [[f32; 3]],
+    smooth: &'a mut [[f32; 3]],
+    coverage: &'a mut [f32],
+}
+
+#[derive(Clone, Copy)]
 struct Pixel {
     rgb: [f32; 3],
     smooth: [f32; 3],
@@ -37,48 +127,124 @@ struct Pixel {
 
 impl Layers {
     /// The guide at the frame that `plate_motion` and `object_motions` lead to (source px to frame px; objects without a motion stay
-    /// with the plate), scaled from the source's size to `width` x `height`.
+    /// with the plate), scaled from the source's size to `width` x `height`. [`Warper`] does the same for many frames.
     pub fn warp(&self, plate_motion: &LayerMotion, object_motions: &[LayerMotion], width: usize, height: usize) -> GuideFrame {
-        let frame = Vec2::new(self.width as f32, self.height as f32);
-        let reach = 2.0 * (frame.x + frame.y) + self.plate_margin_px as f32;
-        let invert = |motion: &LayerMotion| Inverse::of(motion, frame, width, height, reach);
-        let plate = invert(plate_motion);
-        let objects: Vec<Inverse> =
-            (0..self.objects.len()).into_par_iter().map(|k| invert(object_motions.get(k).unwrap_or(plate_motion))).collect();
-        let still = invert(&LayerMotion::STILL);
-        let mut pixels = vec![Pixel::default(); width * height];
-        pixels.par_chunks_mut(width.max(1)).enumerate().for_each(|(y, row)| {
-            for (x, pixel) in row.iter_mut().enumerate() {
-                // A plate that is folded away shows what stood here.
-                if let Some(piece) = plate.at(x, y).or_else(|| still.at(x, y)) {
-                    *pixel = self.pixel(x, y, piece, &objects);
+        let (mut workspace, mut frame) = (Workspace::default(), GuideFrame::blank(width, height));
+        workspace.set(self, plate_motion, object_motions, width, height);
+        self.draw(&mut workspace, None, &mut frame);
+        frame
+    }
+
+    /// Draws the plate alone; leaves the owners as they are.
+    fn draw_plate(&self, workspace: &Workspace, frame: &mut GuideFrame) {
+        rows(frame).for_each(|(mut row, _)| self.plate_row(workspace, &mut row));
+    }
+
+    /// Draws the plate, unless `backdrop` shows it already, and the objects.
+    fn draw(&self, workspace: &mut Workspace, backdrop: Option<&GuideFrame>, frame: &mut GuideFrame) {
+        let (width, objects) = (frame.rgb.width, self.objects.len());
+        let mut spans = std::mem::take(&mut workspace.spans);
+        let workspace_of_rows = &*workspace;
+        let draw = |row: &mut Row, owner: &mut [u8], spans: &mut [Range<usize>]| {
+            match backdrop {
+                Some(backdrop) => {
+                    let range = row.y * width..(row.y + 1) * width;
+                    row.rgb.copy_from_slice(&backdrop.rgb.data[range.clone()]);
+                    row.smooth.copy_from_slice(&backdrop.smooth.data[range.clone()]);
+                    row.coverage.copy_from_slice(&backdrop.coverage.data[range]);
                 }
+                None => self.plate_row(workspace_of_rows, row),
             }
-        });
-        let grid = |f: fn(&Pixel) -> [f32; 3]| Grid { width, height, data: pixels.iter().map(f).collect() };
-        GuideFrame {
-            rgb: grid(|p| p.rgb),
-            smooth: grid(|p| p.smooth),
-            coverage: Grid { width, height, data: pixels.iter().map(|p| p.coverage).collect() },
-            owner: pixels.iter().map(|p| p.owner).collect(),
+            owner.fill(0);
+            if objects > 0 {
+                self.object_row(workspace_of_rows, row, owner, spans);
+            }
+        };
+        match objects {
+            0 => rows(frame).for_each(|(mut row, owner)| draw(&mut row, owner, &mut [])),
+            _ => rows(frame).zip(spans.par_chunks_mut(3 * objects)).for_each(|((mut row, owner), spans)| draw(&mut row, owner, spans)),
         }
+        workspace.spans = spans;
+    }
+
+    fn plate_row(&self, workspace: &Workspace, row: &mut Row) {
+        let y = row.y;
+        dispatch(
+            #[inline(always)]
+            || match workspace.plate.whole() {
+                Some(piece) => self.plate_pixels(
+                    row,
+                    #[inline(always)]
+                    |_| Some(piece),
+                ),
+                None => self.plate_pixels(
+                    row,
+                    #[inline(always)]
+                    |x| workspace.plate_at(x, y),
+                ),
+            },
+        );
     }
 
     #[inline(always)]
-    fn pixel(&self, x: usize, y: usize, plate: &Piece, objects: &[Inverse]) -> Pixel {
+    fn plate_pixels<'a>(&self, row: &mut Row, piece: impl Fn(usize) -> Option<&'a Piece>) {
+        let pixels = row.rgb.iter_mut().zip(row.smooth.iter_mut()).zip(row.coverage.iter_mut());
+        for (x, ((rgb, smooth), coverage)) in pixels.enumerate() {
+            let Some(piece) = piece(x) else {
+                (*rgb, *smooth, *coverage) = ([0.0; 3], [0.0; 3], 0.0);
+                continue;
+            };
+            let place = piece.map.transform_point2(Vec2::new(x as f32 + 0.5, row.y as f32 + 0.5));
+            let [r, g, b, seen] = self.plate_texture.sample(place, &piece.footprint);
+            (*rgb, *smooth, *coverage) = ([r, g, b], [r, g, b], seen);
+            if seen < 1.0 {
+                let [r, g, b, _] = self.smooth_texture.sample(place, &piece.footprint);
+                *smooth = [r, g, b];
+            }
+        }
+    }
+
+    /// Draws the objects over a row of the plate, where they or their holes may be.
+    fn object_row(&self, workspace: &Workspace, row: &mut Row, owner: &mut [u8], spans: &mut [Range<usize>]) {
+        let (own, merged) = spans.split_at_mut(self.objects.len());
+        let both = merged.chunks_exact_mut(2).zip(own.iter_mut()).zip(self.objects.iter().zip(&workspace.objects));
+        for ((merged, own), (layer, inverse)) in both {
+            *own = inverse.columns(row.y, &layer.bounds);
+            // Holes go with the plate.
+            let hole = workspace.plate.whole().map_or(0..row.rgb.len(), |piece| piece.columns(row.y, row.rgb.len(), &layer.bounds));
+            merged.clone_from_slice(&[own.clone(), hole]);
+        }
+        merged.sort_unstable_by_key(|span| span.start);
+        dispatch(
+            #[inline(always)]
+            || {
+                let mut done = 0;
+                for span in merged.iter() {
+                    for x in span.start.max(done)..span.end {
+                        let Some(piece) = workspace.plate_at(x, row.y) else { continue };
+                        let mut pixel = Pixel { rgb: row.rgb[x], smooth: row.smooth[x], coverage: row.coverage[x], owner: 0 };
+                        self.draw_objects((x, row.y), piece, workspace, own, &mut pixel);
+                        (row.rgb[x], row.smooth[x], row.coverage[x], owner[x]) = (pixel.rgb, pixel.smooth, pixel.coverage, pixel.owner);
+                    }
+                    done = done.max(span.end);
+                }
+            },
+        );
+    }
+
+    /// Draws the objects over a pixel of the plate; `columns` are where each may show in this row.
+    #[inline(always)]
+    fn draw_objects(&self, (x, y): (usize, usize), plate: &Piece, workspace: &Workspace, columns: &[Range<usize>], pixel: &mut Pixel) {
         let centre = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
         let place = plate.map.transform_point2(centre);
-        let [r, g, b, seen] = self.plate_texture.sample(place, &plate.footprint);
-        let mut pixel = Pixel { rgb: [r, g, b], smooth: [r, g, b], coverage: seen, owner: 0 };
-        if seen < 1.0 {
-            let [r, g, b, _] = self.smooth_texture.sample(place, &plate.footprint);
-            pixel.smooth = [r, g, b];
-        }
         let reach = self.reach_at(place);
         // How still the objects that matter here are against the plate, and how much of the plate they leave to be seen.
         let (mut stillness, mut gap) = (1.0f32, 1.0f32);
-        for (k, (layer, inverse)) in self.objects.iter().zip(objects).enumerate() {
+        for (k, (layer, inverse)) in self.objects.iter().zip(&workspace.objects).enumerate() {
             let bit = reach_bit(k);
+            if reach & bit == 0 && !columns[k].contains(&x) {
+                continue;
+            }
             let Some(piece) = inverse.at(x, y) else {
                 stillness = if reach & bit != 0 { 0.0 } else { stillness };
                 continue;
@@ -88,7 +254,7 @@ impl Layers {
                 continue;
             }
             stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
-            gap *= 1.0 - layer.over(own, piece, &mut pixel, k);
+            gap *= 1.0 - layer.over(own, piece, pixel, k);
         }
         if stillness > 0.0 && reach != 0 && gap > 0.0 {
             let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
@@ -97,7 +263,6 @@ impl Layers {
             pixel.smooth = mix(pixel.smooth, [r, g, b], weight);
             [pixel.coverage] = mix([pixel.coverage], [1.0], weight);
         }
-        pixel
     }
 
     /// Which objects' holes are near source position `place`.
@@ -113,9 +278,8 @@ impl Layer {
     #[inline(always)]
     fn over(&self, own: Vec2, piece: &Piece, pixel: &mut Pixel, k: usize) -> f32 {
         let Some(texture) = &self.texture else { return 0.0 };
-        let corner = Vec2::new(self.bounds.left as f32, self.bounds.top as f32);
-        let (low, high) = (corner - 1.5, corner + Vec2::new(self.bounds.width as f32, self.bounds.height as f32) + 1.5);
-        if own.cmplt(low).any() || own.cmpgt(high).any() {
+        let (corner, end) = self.bounds.corners();
+        if own.cmplt(corner - 1.5).any() || own.cmpgt(end + 1.5).any() {
             return 0.0;
         }
         let [r, g, b, a] = texture.sample(own, &piece.footprint);
@@ -137,6 +301,14 @@ impl Layer {
     }
 }
 
+/// The rows of a frame with their owners.
+fn rows(frame: &mut GuideFrame) -> impl IndexedParallelIterator<Item = (Row<'_>, &mut [u8])> {
+    let width = frame.rgb.width.max(1);
+    let colours = frame.rgb.data.par_chunks_mut(width).zip(frame.smooth.data.par_chunks_mut(width));
+    let rows = colours.zip(frame.coverage.data.par_chunks_mut(width)).zip(frame.owner.par_chunks_mut(width));
+    rows.enumerate().map(|(y, (((rgb, smooth), coverage), owner))| (Row { y, rgb, smooth, coverage }, owner))
+}
+
 /// `a` towards `b`; exactly `b` at 1.
 #[inline(always)]
 fn mix<const N: usize>(mut a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
@@ -152,8 +324,6 @@ fn mix<const N: usize>(mut a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use glam::Affine2;
-
     use super::*;
     use crate::guide::layers::{CutOptions, Fill};
     use crate::motion::layer_motion::Mesh;
@@ -281,6 +451,105 @@ mod tests {
         }
         let worst = affine.coverage.data.iter().zip(&mesh.coverage.data).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.05, "{worst}");
+    }
+
+    /// Every layer at every pixel, without any shortcut.
+    fn reference(layers: &Layers, plate_motion: &LayerMotion, object_motions: &[LayerMotion], width: usize, height: usize) -> GuideFrame {
+        let frame = Vec2::new(layers.width as f32, layers.height as f32);
+        let reach = 2.0 * (frame.x + frame.y) + layers.plate_margin_px as f32;
+        let invert = |motion: &LayerMotion| Inverse::of(motion, frame, width, height, reach);
+        let (plate, still) = (invert(plate_motion), invert(&LayerMotion::STILL));
+        let objects: Vec<Inverse> = (0..layers.objects.len()).map(|k| invert(object_motions.get(k).unwrap_or(plate_motion))).collect();
+        let mut guide = GuideFrame::blank(width, height);
+        for i in 0..width * height {
+            let (x, y) = (i % width, i / width);
+            let pixel = reference_pixel(layers, x, y, plate.at(x, y).or(still.at(x, y)).unwrap(), &objects);
+            (guide.rgb.data[i], guide.smooth.data[i], guide.coverage.data[i], guide.owner[i]) =
+                (pixel.rgb, pixel.smooth, pixel.coverage, pixel.owner);
+        }
+        guide
+    }
+
+    fn reference_pixel(layers: &Layers, x: usize, y: usize, plate: &Piece, objects: &[Inverse]) -> Pixel {
+        let centre = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
+        let place = plate.map.transform_point2(centre);
+        let [r, g, b, seen] = layers.plate_texture.sample(place, &plate.footprint);
+        let mut pixel = Pixel { rgb: [r, g, b], smooth: [r, g, b], coverage: seen, owner: 0 };
+        if seen < 1.0 {
+            let [r, g, b, _] = layers.smooth_texture.sample(place, &plate.footprint);
+            pixel.smooth = [r, g, b];
+        }
+        let reach = layers.reach_at(place);
+        // How still the objects that matter here are against the plate, and how much of the plate they leave to be seen.
+        let (mut stillness, mut gap) = (1.0f32, 1.0f32);
+        for (k, (layer, inverse)) in layers.objects.iter().zip(objects).enumerate() {
+            let bit = reach_bit(k);
+            let Some(piece) = inverse.at(x, y) else {
+                stillness = if reach & bit != 0 { 0.0 } else { stillness };
+                continue;
+            };
+            let own = piece.map.transform_point2(centre);
+            if (reach | layers.reach_at(own)) & bit == 0 {
+                continue;
+            }
+            stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
+            gap *= 1.0 - layer.over(own, piece, &mut pixel, k);
+        }
+        if stillness > 0.0 && reach != 0 && gap > 0.0 {
+            let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+            let [r, g, b, _] = layers.source_texture.sample(place, &plate.footprint);
+            pixel.rgb = mix(pixel.rgb, [r, g, b], weight);
+            pixel.smooth = mix(pixel.smooth, [r, g, b], weight);
+            [pixel.coverage] = mix([pixel.coverage], [1.0], weight);
+        }
+        pixel
+    }
+
+    fn bent(by: f32, zoom: f32) -> LayerMotion {
+        let (columns, rows, spacing_px, origin) = (12, 9, 8.0, Vec2::new(14.0, 18.0));
+        let positions = (0..columns * rows)
+            .map(|i| {
+                let p = origin + Vec2::new((i % columns) as f32, (i / columns) as f32) * spacing_px;
+                p * zoom + by * Vec2::new((p.y * 0.1).sin(), (p.x * 0.15).cos())
+            })
+            .collect();
+        LayerMotion::Mesh(Mesh { origin, spacing_px, columns, rows, positions })
+    }
+
+    #[test]
+    fn one_warper_over_many_frames_gives_what_every_layer_at_every_pixel_gives() {
+        let (source, region) = disc(1.5);
+        let upper = Mask::from_fn(128, 96, |x, y| f32::from((50..90).contains(&x) && (30..50).contains(&y)));
+        let layers = Arc::new(Layers::cut(&source, &[region, upper, Mask::filled(128, 96, 0.0)], &options(Fill::Exemplar)));
+        let turn = |scale: f32, angle: f32| {
+            LayerMotion::Affine(Affine2::from_scale_angle_translation(Vec2::splat(scale), angle, Vec2::new(9.0, -4.0)))
+        };
+        let (still, flat) = (LayerMotion::STILL, LayerMotion::Affine(Affine2::from_scale(Vec2::new(1.0, 0.0))));
+        let folded = bent(60.0, 1.0);
+        let frames = [
+            (still.clone(), vec![shift(3.0, 2.0), shift(-8.5, 4.25), still.clone()]),
+            (still.clone(), vec![turn(1.2, 0.3), shift(0.4, 0.2), still.clone()]),
+            (still.clone(), vec![shift(60.0, 10.0), shift(-70.0, 0.0)]),
+            (still.clone(), vec![flat.clone(), bent(3.0, 1.1), still.clone()]),
+            (turn(0.9, -0.1), vec![turn(0.9, -0.1), bent(0.5, 1.0), still.clone()]),
+            (turn(0.9, -0.1), vec![shift(9.0, -4.0), turn(0.9, -0.1)]),
+            (turn(0.9, -0.1), vec![still.clone(), folded.clone()]),
+            (still.clone(), vec![]),
+            (bent(1.0, 1.0), vec![bent(1.0, 1.0), shift(1.0, 1.0)]),
+            (folded, vec![still.clone(), bent(1.0, 1.0)]),
+            (flat, vec![turn(3.0, 1.0), still.clone()]),
+            (turn(1.0, 1.57), vec![turn(1.0, 1.57), turn(1.0, 1.6)]),
+        ];
+        for (width, height) in [(128, 96), (50, 37), (150, 120)] {
+            let mut warper = Warper::new(layers.clone(), width, height);
+            let mut guide = GuideFrame::blank(1, 1);
+            for (i, (plate, objects)) in frames.iter().enumerate() {
+                warper.warp(plate, objects, &mut guide);
+                let truth = reference(&layers, plate, objects, width, height);
+                assert!(guide == truth, "frame {i} of {width}x{height}");
+                assert!(layers.warp(plate, objects, width, height) == truth, "frame {i} of {width}x{height} alone");
+            }
+        }
     }
 
     #[test]
