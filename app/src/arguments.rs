@@ -35,9 +35,19 @@ pub struct ModelChoice {
     /// `sketch` (embedded), a model folder, or `none` for the guide alone.
     #[arg(long, default_value = "sketch")]
     pub model: String,
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// What the network computes with.
+#[derive(Args, Clone)]
+pub struct Place {
     /// cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// Instructions on the CPU: auto, avx512-fp16, avx512-bf16, avx512, avx2, portable, or graph for plain candle.
+    #[arg(long, default_value = "auto")]
+    pub kernels: String,
 }
 
 #[derive(Args)]
@@ -76,9 +86,8 @@ pub struct EvalOptions {
     /// Where to put a contact sheet (PNG): input, plain warp, guide, ours, truth.
     #[arg(long)]
     pub sheet: Option<PathBuf>,
-    /// cpu, cuda, cuda:N or metal.
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
+    #[command(flatten)]
+    pub place: Place,
     /// Noise levels instead of the checkpoint's, for comparisons: falling, such as 1.0,0.5.
     #[arg(long, value_delimiter = ',')]
     pub noise_levels: Option<Vec<f32>>,
@@ -104,7 +113,7 @@ pub struct BenchOptions {
     #[arg(long, value_parser = size, default_value = "384x216")]
     pub size: (usize, usize),
     /// Chunks to make; the first 20 are not counted.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 120)]
     pub chunks: usize,
     /// Measure training steps instead: this many.
     #[arg(long)]

@@ -1,19 +1,23 @@
-//! `kinebrush bench`: time of every stage on a scene made on the spot, so that it needs no files.
+//! `kinebrush bench`: time of every stage, and what share of the machine's ceiling the network reaches, on a scene made on the spot, so
+//! that it needs no files.
 
 use crate::arguments::BenchOptions;
 use crate::models;
 use anyhow::{Context, ensure};
 use glam::Vec2;
-use kinebrush_engine::condition::{Condition, FramePoints};
+use kinebrush_engine::condition::FramePoints;
+use kinebrush_engine::guide::detail::detail_transfer;
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
 use kinebrush_engine::guide::warp::{GuideFrame, Warper};
+use kinebrush_engine::kernels::isa::{Isa, Precision, Visit};
+use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::model::config::Config;
-use kinebrush_engine::model::device::device_by_name;
+use kinebrush_engine::model::cost::Cost;
 use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
 use kinebrush_engine::picture::{Mask, Picture};
-use kinebrush_engine::stream::compose::Composer;
-use kinebrush_engine::stream::session::{Chunk, Session};
+use kinebrush_engine::stream::pipeline::Pipeline;
+use kinebrush_engine::stream::session::Session;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,79 +25,214 @@ use std::time::Instant;
 
 /// Chunks until the window is full and the caches are warm.
 const WARM_UP: usize = 20;
+/// Chunks at either end of the run that are compared for growth.
+const END: usize = 100;
+/// Chunks between two measurements of the ceiling: often enough to see the machine that the chunks saw.
+const CEILING_EVERY: usize = 20;
 
 pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
-    let device = device_by_name(&options.model.device)?;
-    let checkpoint = models::open(&options.model.model, &device)?.context("--model: `none` has nothing to measure")?;
+    let (checkpoint, device) = models::open(&options.model.model, &options.model.place)?;
+    let checkpoint = checkpoint.context("--model: `none` has nothing to measure")?;
     if let Some(steps) = options.training {
         return training(&checkpoint.dit.config, steps, options.json);
     }
     ensure!(options.chunks > WARM_UP + 1, "--chunks: at least {} are needed, the first {WARM_UP} are not counted", WARM_UP + 2);
+    // On one of the pool's own threads, as the studio does.
+    let session = Session::new(&checkpoint, &device, 1);
+    let measured = rayon::scope(|_| measure(&checkpoint, session, options))?;
+    match options.json {
+        true => println!("{}", measured.json()),
+        false => measured.print(),
+    }
+    Ok(())
+}
+
+/// What a run gave; times in ms.
+struct Measured {
+    size: (usize, usize),
+    kernels: &'static str,
+    frames_per_chunk: usize,
+    /// Passes of each kind per chunk.
+    denoising_passes: usize,
+    chunks: Vec<f64>,
+    stages: BTreeMap<&'static str, Vec<f64>>,
+    /// Floating-point operations of a pass.
+    cost: Cost,
+    /// GFLOP/s of multiply-adds on all threads, by instruction set.
+    ceilings: BTreeMap<&'static str, Vec<f64>>,
+    /// Resident memory since the warm-up, MiB.
+    memory: f64,
+}
+
+fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) -> anyhow::Result<Measured> {
     let (width, height) = options.size;
     let config = &checkpoint.dit.config;
     let (picture, region) = scene(width, height);
     let layers = Arc::new(Layers::cut(&picture, &[region], &CutOptions::default()));
-    let mut warper = Warper::new(layers, width, height);
+    let mut warper = Warper::new(layers.clone(), width, height);
     let mut guide = vec![GuideFrame::blank(width, height); config.chunk_frames()];
-    let mut session = Session::new(&checkpoint, &device, 1);
-    let mut stages: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    let mut chunks = Vec::new();
-    let mut early_rss = 0.0;
-    let (mut condition, mut made, mut composer, mut shown) = (Condition::default(), Chunk::default(), Composer::default(), Vec::new());
-    let points: Vec<_> = (0..config.chunk_frames()).map(|_| points(width, height)).collect();
+    let points: Vec<_> = guide.iter().map(|_| points(width, height)).collect();
+    let mut bytes = vec![0u8; guide.len() * width * height * 4];
+    let mut pipeline = Pipeline::new(checkpoint, session);
+    let token = config.token_px();
+    let cells = |px: usize| px.next_multiple_of(token) / config.cell_px;
+    let precision = checkpoint.precision.unwrap_or(Precision::Portable);
+    let mut measured = Measured {
+        size: options.size,
+        kernels: checkpoint.precision.map_or("candle graph", Precision::name),
+        frames_per_chunk: config.chunk_frames(),
+        denoising_passes: config.noise_levels.len(),
+        chunks: Vec::with_capacity(options.chunks),
+        stages: ["guide", "condition", "denoise", "sampler", "commit", "compose", "rgba8"]
+            .into_iter()
+            .map(|stage| (stage, Vec::with_capacity(2 * options.chunks)))
+            .collect(),
+        cost: Cost::of(config, cells(height), cells(width)),
+        ceilings: Precision::ALL.into_iter().filter(|p| p.available()).map(|p| (p.name(), vec![ceiling(p)])).collect(),
+        memory: 0.0,
+    };
     for chunk in 0..options.chunks {
-        let mut record = |stage, seconds: f64| stages.entry(stage).or_default().push(seconds * 1e3);
+        if chunk % CEILING_EVERY == 0 {
+            let samples = measured.ceilings.entry(precision.name()).or_default();
+            samples.push(ceiling(precision));
+        }
+        if chunk == WARM_UP {
+            measured.memory = -resident_mib();
+        }
         let start = Instant::now();
-        let mut clock = Instant::now();
-        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let motion = |frame: usize| {
-            let angle = frame as f32 * 0.1;
-            Vec2::new(angle.sin(), 1.0 - angle.cos()) * height as f32 * 0.2
-        };
         for (i, frame) in guide.iter_mut().enumerate() {
-            let moved = LayerMotion::Affine(glam::Affine2::from_translation(motion(chunk * config.chunk_frames() + i)));
-            warper.warp(&LayerMotion::STILL, &[moved], frame);
+            let angle = (chunk * config.chunk_frames() + i) as f32 * 0.1;
+            let offset = Vec2::new(angle.sin(), 1.0 - angle.cos()) * height as f32 * 0.2;
+            warper.warp(&LayerMotion::STILL, &[LayerMotion::Affine(glam::Affine2::from_translation(offset))], frame);
         }
-        record("guide", lap());
-        condition.refill(config, &checkpoint.codec, &guide, &points);
-        record("condition", lap());
-        session.next_chunk(&condition, &mut made)?;
-        let whole = lap();
-        let passes = &session.pass_seconds;
-        record("sampler", whole - passes.iter().sum::<f64>());
-        for (pass, seconds) in passes.iter().enumerate() {
-            record(if pass + 1 == passes.len() { "commit" } else { "denoise" }, *seconds);
-        }
-        composer.compose(config, &checkpoint.codec, &made, &condition, width, height, &mut shown);
-        ensure!(shown.len() == config.chunk_frames(), "a chunk has the wrong number of frames");
-        record("compose", lap());
-        chunks.push(start.elapsed().as_secs_f64() * 1e3);
-        if chunk + 1 == WARM_UP {
-            early_rss = resident_mib();
+        let drawn = start.elapsed().as_secs_f64();
+        pipeline.advance(&guide, &points, |shown| to_rgba8(shown, &mut bytes))?;
+        measured.chunks.push(start.elapsed().as_secs_f64() * 1e3);
+        let seconds = &pipeline.seconds;
+        let mut record = |stage, seconds: f64| {
+            if let Some(times) = measured.stages.get_mut(stage) {
+                times.push(seconds * 1e3);
+            }
+        };
+        record("guide", drawn);
+        record("condition", seconds.condition);
+        record("sampler", seconds.sampler);
+        record("compose", seconds.compose);
+        record("rgba8", seconds.show);
+        for (pass, seconds) in seconds.passes.iter().enumerate() {
+            record(if pass + 1 == pipeline.seconds.passes.len() { "commit" } else { "denoise" }, *seconds);
         }
     }
-    let counted = &chunks[WARM_UP..];
-    let part = (counted.len() / 4).max(1);
-    let chunk_ms = median(counted);
-    let growth = median(&counted[counted.len() - part..]) / median(&counted[..part]);
-    let medians: BTreeMap<_, _> = stages.iter().map(|(stage, times)| (*stage, median(times))).collect();
-    let frames_per_s = config.chunk_frames() as f64 / chunk_ms * 1e3;
-    let rss = resident_mib() - early_rss;
-    if options.json {
-        let report = json!({
-            "frames_per_s": frames_per_s, "chunk_ms_median": chunk_ms, "growth_ratio": growth, "rss_growth_mib": rss,
-            "stages": medians, "size": [width, height], "chunks": options.chunks, "threads": rayon::current_num_threads(),
-        });
-        println!("{report}");
-        return Ok(());
+    measured.memory += resident_mib();
+    let detail = measured.stages.entry("detail, to twice the size").or_default();
+    let mut large = Warper::new(layers, 2 * width, 2 * height);
+    let mut sharp = GuideFrame::blank(2 * width, 2 * height);
+    large.warp(&LayerMotion::STILL, &[LayerMotion::STILL], &mut sharp);
+    for _ in 0..5 {
+        let start = Instant::now();
+        for frame in &guide {
+            std::hint::black_box(detail_transfer(&frame.rgb, &sharp, 1.0));
+        }
+        detail.push(start.elapsed().as_secs_f64() * 1e3);
     }
-    println!("{width}x{height}, {} threads: {frames_per_s:.1} frames/s, chunk {chunk_ms:.0} ms", rayon::current_num_threads());
-    println!("late over early chunks {growth:.3}, resident memory {rss:+.1} MiB since chunk {WARM_UP}");
-    for (stage, ms) in medians {
-        let times = if stage == "denoise" { format!(" x {}", config.noise_levels.len()) } else { String::new() };
-        println!("  {stage:<10} {ms:8.1} ms{times}");
+    Ok(measured)
+}
+
+impl Measured {
+    fn median(&self, stage: &str) -> f64 {
+        self.stages.get(stage).map_or(f64::NAN, |times| median(times))
     }
-    Ok(())
+
+    /// Median chunk, after the warm-up.
+    fn chunk_ms(&self) -> f64 {
+        median(&self.chunks[WARM_UP..])
+    }
+
+    /// Median of the last chunks over that of the first counted ones: 1 when a chunk costs the same for ever.
+    fn growth(&self) -> f64 {
+        let counted = &self.chunks[WARM_UP..];
+        let end = END.min(counted.len() / 2).max(1);
+        median(&counted[counted.len() - end..]) / median(&counted[..end])
+    }
+
+    /// The longest way from hand to screen: the pointer moves just after a chunk's guide was drawn, and is seen in the next chunk.
+    fn latency_ms(&self) -> f64 {
+        let denoise = self.denoising_passes as f64 * self.median("denoise");
+        let rest = ["condition", "sampler", "compose", "rgba8"].map(|stage| self.median(stage)).iter().sum::<f64>();
+        self.chunk_ms() + denoise + rest
+    }
+
+    /// GFLOP/s of a kind of pass.
+    fn rate(&self, stage: &str) -> Option<f64> {
+        let operations = match stage {
+            "denoise" => self.cost.denoise,
+            "commit" => self.cost.commit,
+            _ => return None,
+        };
+        Some(operations / self.median(stage) * 1e-6)
+    }
+
+    fn ceiling(&self, kernels: &str) -> Option<f64> {
+        self.ceilings.get(kernels).map(|samples| median(samples))
+    }
+
+    fn frames_per_s(&self) -> f64 {
+        self.frames_per_chunk as f64 / self.chunk_ms() * 1e3
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let medians: BTreeMap<_, _> = self.stages.keys().map(|stage| (*stage, self.median(stage))).collect();
+        let rates: BTreeMap<_, _> = ["denoise", "commit"].into_iter().filter_map(|stage| Some((stage, self.rate(stage)?))).collect();
+        let ceilings: BTreeMap<_, _> = self.ceilings.keys().filter_map(|name| Some((*name, self.ceiling(name)?))).collect();
+        json!({
+            "size": [self.size.0, self.size.1], "threads": rayon::current_num_threads(), "kernels": self.kernels,
+            "chunks": self.chunks.len(), "frames_per_s": self.frames_per_s(), "chunk_ms_median": self.chunk_ms(),
+            "hand_to_screen_ms": self.latency_ms(), "growth_ratio": self.growth(), "rss_growth_mib": self.memory,
+            "stages": medians, "gflops": rates, "ceilings_gflops": ceilings,
+        })
+    }
+
+    fn print(&self) {
+        let (width, height) = self.size;
+        println!("{width}x{height}, {} threads, {}", rayon::current_num_threads(), self.kernels);
+        println!("{:.1} frames/s, chunk {:.1} ms, hand to screen {:.0} ms", self.frames_per_s(), self.chunk_ms(), self.latency_ms());
+        println!("{} chunks: late over early {:.3}, resident memory {:+.1} MiB", self.chunks.len(), self.growth(), self.memory);
+        for stage in self.stages.keys() {
+            let times = if *stage == "denoise" { format!(" x {}", self.denoising_passes) } else { "    ".into() };
+            let share = |rate: f64, kernels| self.ceiling(kernels).map_or(f64::NAN, |ceiling| 100.0 * rate / ceiling);
+            let rate = self.rate(stage).map_or(String::new(), |rate| {
+                format!("{rate:6.0} GFLOP/s, {:.0} % of this set's ceiling, {:.0} % of bfloat16's", share(rate, self.kernels), share(rate, "avx512-bf16"))
+            });
+            println!("  {stage:<26} {:8.1} ms{times} {rate}", self.median(stage));
+        }
+        let ceilings: Vec<_> = self.ceilings.iter().map(|(name, samples)| format!("{name} {:.0}", median(samples))).collect();
+        println!("ceilings, GFLOP/s: {}", ceilings.join(", "));
+    }
+}
+
+/// GFLOP/s of multiply-adds in registers, on all threads at once.
+fn ceiling(precision: Precision) -> f64 {
+    const ROUNDS: u64 = 400_000;
+    struct Run;
+    impl Visit for Run {
+        type Output = u64;
+
+        fn visit<I: Isa>(self, isa: I) -> u64 {
+            isa.multiply_adds(ROUNDS)
+        }
+    }
+    let start = Instant::now();
+    let operations: u64 = rayon::broadcast(|_| precision.with(Run)).into_iter().sum();
+    operations as f64 / start.elapsed().as_secs_f64() * 1e-9
+}
+
+/// What a window uploads: the part of showing a frame that the processor does.
+fn to_rgba8(frames: &[Picture], bytes: &mut [u8]) {
+    let pixels = frames.iter().flat_map(|frame| &frame.data);
+    for (to, rgb) in bytes.chunks_exact_mut(4).zip(pixels) {
+        let [r, g, b] = rgb.map(|v| (v * 255.0 + 0.5) as u8);
+        to.copy_from_slice(&[r, g, b, 255]);
+    }
 }
 
 fn training(config: &Config, steps: usize, as_json: bool) -> anyhow::Result<()> {

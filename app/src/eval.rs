@@ -3,13 +3,11 @@
 use crate::arguments::EvalOptions;
 use crate::{models, train};
 use anyhow::Context;
-use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::train::evaluate::evaluate;
 
 pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
-    let device = device_by_name(&options.device)?;
-    let mut checkpoint =
-        models::open(&options.model, &device)?.context("model: `none` has nothing to measure; choose sketch or a folder")?;
+    let (checkpoint, device) = models::open(&options.model, &options.place)?;
+    let mut checkpoint = checkpoint.context("model: `none` has nothing to measure; choose sketch or a folder")?;
     if let Some(levels) = &options.noise_levels {
         checkpoint.dit.config.noise_levels = levels.clone();
     }

@@ -1,17 +1,30 @@
 //! `kinebrush models`, and how a model is chosen by name.
 
-use crate::arguments::ModelsOptions;
+use crate::arguments::{ModelsOptions, Place};
+use anyhow::bail;
 use candle_core::Device;
+use kinebrush_engine::kernels::isa::Precision;
 use kinebrush_engine::model::checkpoint::Checkpoint;
+use kinebrush_engine::model::device::device_by_name;
 use std::path::Path;
 
-/// `sketch`, a folder, or none for `none`.
-pub fn open(name: &str, device: &Device) -> anyhow::Result<Option<Checkpoint>> {
-    Ok(match name {
+/// The model that was chosen (none for `none`) and the device it runs on.
+pub fn open(model: &str, place: &Place) -> anyhow::Result<(Option<Checkpoint>, Device)> {
+    let device = device_by_name(&place.device)?;
+    let mut checkpoint = match model {
         "none" => None,
-        "sketch" => Some(Checkpoint::sketch(device)?),
-        folder => Some(Checkpoint::load(Path::new(folder), device)?),
-    })
+        "sketch" => Some(Checkpoint::sketch(&device)?),
+        folder => Some(Checkpoint::load(Path::new(folder), &device)?),
+    };
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint.precision = match place.kernels.as_str() {
+            "graph" => None,
+            name if device.is_cpu() => Some(Precision::by_name(name)?),
+            "auto" => None,
+            name => bail!("kernels: `{name}` runs on the CPU alone; choose --device cpu or --kernels auto"),
+        };
+    }
+    Ok((checkpoint, device))
 }
 
 pub fn run(options: &ModelsOptions) -> anyhow::Result<()> {

@@ -6,7 +6,6 @@ use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use kinebrush_engine::media::Output;
 use kinebrush_engine::media::picture_file::load_picture;
-use kinebrush_engine::model::device::device_by_name;
 use kinebrush_engine::motion::Project;
 use kinebrush_engine::stream::render::Renderer;
 
@@ -21,8 +20,7 @@ pub fn run(options: &RenderOptions) -> anyhow::Result<()> {
     ensure!((1..=MOST_FRAMES).contains(&frames), "--frames {frames}: must be between 1 and {MOST_FRAMES}");
     let output = Output::from_path(&options.output)?;
     let picture = load_picture(&project.image_path())?;
-    let device = device_by_name(&options.model.device)?;
-    let checkpoint = models::open(&options.model.model, &device)?;
+    let (checkpoint, device) = models::open(&options.model.model, &options.model.place)?;
     let seed = options.seed.unwrap_or(project.seed);
     let mut renderer = Renderer::new(&project, &picture, checkpoint.as_ref(), &device, options.size, seed)
         .with_context(|| options.project.display().to_string())?;

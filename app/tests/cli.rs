@@ -103,12 +103,17 @@ fn sizes_are_checked_before_anything_is_made() {
 fn bench_and_models_print_what_their_readers_rely_on() {
     let output = kinebrush(&["bench", "--json", "--size", "64x48", "--chunks", "26"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    for key in ["frames_per_s", "chunk_ms_median", "growth_ratio", "rss_growth_mib"] {
+    for key in ["frames_per_s", "chunk_ms_median", "growth_ratio", "rss_growth_mib", "hand_to_screen_ms"] {
         assert!(report[key].is_number(), "{key}");
     }
-    for stage in ["guide", "condition", "sampler", "denoise", "commit", "compose"] {
+    for stage in ["guide", "condition", "sampler", "denoise", "commit", "compose", "rgba8"] {
         assert!(report["stages"][stage].as_f64().unwrap() >= 0.0, "{stage}");
     }
+    let kernels = report["kernels"].as_str().unwrap();
+    for rate in [&report["gflops"]["denoise"], &report["gflops"]["commit"], &report["ceilings_gflops"][kernels]] {
+        assert!(rate.as_f64().unwrap() > 0.0, "{report}");
+    }
+    assert!(refused(&["bench", "--kernels", "mmx"]).contains("portable"), "the sets that there are");
     let models = String::from_utf8(kinebrush(&["models"]).stdout).unwrap();
     assert!(models.contains("Sketch") && models.contains("licence"), "{models}");
 }
