@@ -94,18 +94,18 @@ impl Isa for Avx2 {
         }
     }
 
-    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], length: usize) {
-        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), length));
+    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], s_stride: usize) {
+        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         for row in (0..rows).step_by(6) {
             // SAFETY: `self` proves the instructions, `check` the extents.
-            unsafe { tile::<2>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * length), length, false) };
+            unsafe { tile::<2>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride, false) };
         }
     }
 
-    fn softmax<'a>(self, length: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
+    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, scores, reciprocals),
+            || softmax_rows(length, stride, scores, reciprocals),
         );
         scores
     }

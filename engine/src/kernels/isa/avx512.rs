@@ -194,17 +194,17 @@ impl Isa for Avx512 {
         unsafe { over_rows!(rows, vectors, row, tile, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
-    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], length: usize) {
-        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), length));
+    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], s_stride: usize) {
+        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         let (q, keys, s) = (q.as_ptr(), keys.as_ptr(), s.as_mut_ptr());
         // SAFETY: `self` proves the instructions, `check` the extents.
-        unsafe { over_rows!(rows, 2, row, tile, k, q.add(row * stride), stride, keys, s.add(row * length), length, false) }
+        unsafe { over_rows!(rows, 2, row, tile, k, q.add(row * stride), stride, keys, s.add(row * s_stride), s_stride, false) }
     }
 
-    fn softmax<'a>(self, length: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
+    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, scores, reciprocals),
+            || softmax_rows(length, stride, scores, reciprocals),
         );
         scores
     }
@@ -249,19 +249,19 @@ impl Isa for Bf16 {
         unsafe { over_rows!(rows, vectors, row, tile_bf16, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
-    fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [f32], length: usize) {
-        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), length));
+    fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [f32], s_stride: usize) {
+        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         let (q, keys, s) = (q.as_ptr(), keys.as_ptr(), s.as_mut_ptr());
         // SAFETY: `self` proves the instructions, `check` the extents.
-        unsafe { over_rows!(rows, 2, row, tile_bf16, k, q.add(row * stride), stride, keys, s.add(row * length), length, false) }
+        unsafe { over_rows!(rows, 2, row, tile_bf16, k, q.add(row * stride), stride, keys, s.add(row * s_stride), s_stride, false) }
     }
 
-    fn softmax<'a>(self, length: usize, scores: &'a mut [f32], other: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
+    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], other: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, scores, reciprocals),
+            || softmax_rows(length, stride, scores, reciprocals),
         );
-        let done = reciprocals.len() * length;
+        let done = reciprocals.len() * stride;
         self.narrow(&scores[..done], &mut other[..done]);
         other
     }

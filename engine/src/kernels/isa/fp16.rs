@@ -106,12 +106,12 @@ const APART: [u16; 32] =
 /// # Safety
 /// As [`sums`] with two vectors, and `s` reaches R rows of 32 scores.
 #[target_feature(enable = "avx512f,avx512bw,avx512fp16")]
-unsafe fn score_tile<const R: usize>(k: usize, q: *const u16, stride: usize, keys: *const u16, s: *mut u16, length: usize) {
+unsafe fn score_tile<const R: usize>(k: usize, q: *const u16, stride: usize, keys: *const u16, s: *mut u16, s_stride: usize) {
     // SAFETY: every offset below is one of those that the caller vouches for.
     unsafe {
         let sums = sums::<R, 2>(k, q, stride, keys);
         for r in 0..R {
-            _mm512_storeu_si512(s.add(r * length).cast(), _mm512_castph_si512(fold(sums[r][0], sums[r][1])));
+            _mm512_storeu_si512(s.add(r * s_stride).cast(), _mm512_castph_si512(fold(sums[r][0], sums[r][1])));
         }
     }
 }
@@ -220,11 +220,11 @@ impl Isa for Fp16 {
         unsafe { over_rows!(rows, vectors, row, tile, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
-    fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [u16], length: usize) {
-        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), length));
+    fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [u16], s_stride: usize) {
+        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         for row in (0..rows).step_by(12) {
             // SAFETY: `self` proves the instructions, `check` the extents.
-            unsafe { score_tile::<12>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * length), length) };
+            unsafe { score_tile::<12>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride) };
         }
     }
 
@@ -232,11 +232,11 @@ impl Isa for Fp16 {
         key / 32 * 32 + key % 16 * 2 + key / 16 % 2
     }
 
-    fn softmax<'a>(self, length: usize, scores: &'a mut [u16], _: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
+    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [u16], _: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
         assert_eq!(length % Self::KEYS, 0, "a row of scores is made of whole panels");
-        for (row, reciprocal) in scores.chunks_exact_mut(length).zip(reciprocals) {
+        for (row, reciprocal) in scores.chunks_mut(stride).zip(reciprocals) {
             // SAFETY: `self` proves the instructions, the assert the length.
-            *reciprocal = 1.0 / unsafe { exponentials(row) };
+            *reciprocal = 1.0 / unsafe { exponentials(&mut row[..length]) };
         }
         scores
     }

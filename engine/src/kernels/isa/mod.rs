@@ -61,19 +61,20 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// [`COLUMNS`] numbers. Rows up to the next full tile are read and written too.
     fn panel(self, rows: usize, k: usize, a: &[Self::Element], stride: usize, b: &[Self::Element], vectors: usize, c: &mut [f32], add: bool);
 
-    /// Scores of `rows` queries (of `k` elements, `stride` apart) for one panel of [`Isa::KEYS`] keys, into rows `length` apart.
-    fn scores(self, rows: usize, k: usize, q: &[Self::Element], stride: usize, keys: &[Self::Element], s: &mut [Self::Score], length: usize);
+    /// Scores of `rows` queries (of `k` elements, `stride` apart) for one panel of [`Isa::KEYS`] keys, into rows `s_stride` apart.
+    fn scores(self, rows: usize, k: usize, q: &[Self::Element], stride: usize, keys: &[Self::Element], s: &mut [Self::Score], s_stride: usize);
 
     /// Where key `key` stands in a row of scores, and so in the values.
     fn key_position(key: usize) -> usize {
         key
     }
 
-    /// Turns rows of base-2 scores into unnormalised probabilities, and the reciprocal of each row's sum. They are written over the
-    /// scores where both have one format, else to `other`.
+    /// Turns rows of `length` base-2 scores, `stride` apart, into unnormalised probabilities, and the reciprocal of each row's sum. They
+    /// are written over the scores where both have one format, else to `other`.
     fn softmax<'a>(
         self,
         length: usize,
+        stride: usize,
         scores: &'a mut [Self::Score],
         other: &'a mut [Self::Element],
         reciprocals: &mut [f32],
@@ -197,8 +198,9 @@ fn check<I: Isa>(rows: usize, k: usize, a: usize, stride: usize, b: usize, vecto
 
 /// [`Isa::softmax`] of f32 scores, in place.
 #[inline(always)]
-fn softmax_rows(length: usize, scores: &mut [f32], reciprocals: &mut [f32]) {
-    for (row, reciprocal) in scores.chunks_exact_mut(length).zip(reciprocals) {
+fn softmax_rows(length: usize, stride: usize, scores: &mut [f32], reciprocals: &mut [f32]) {
+    for (row, reciprocal) in scores.chunks_mut(stride).zip(reciprocals) {
+        let row = &mut row[..length];
         let top = super::vector::max(row);
         for value in row.iter_mut() {
             *value = super::vector::exp2(*value - top);

@@ -61,15 +61,15 @@ impl Isa for Portable {
         }
     }
 
-    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], length: usize) {
-        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), length));
+    fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], s_stride: usize) {
+        check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         for row in (0..rows).step_by(ROWS) {
-            tile(k, &q[row * stride..], stride, keys, 2, &mut s[row * length..], length, false);
+            tile(k, &q[row * stride..], stride, keys, 2, &mut s[row * s_stride..], s_stride, false);
         }
     }
 
-    fn softmax<'a>(self, length: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
-        softmax_rows(length, scores, reciprocals);
+    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
+        softmax_rows(length, stride, scores, reciprocals);
         scores
     }
 

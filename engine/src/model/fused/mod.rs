@@ -46,7 +46,7 @@ struct Scratch<I: Isa> {
 struct Pool<I: Isa>(Vec<Mutex<Scratch<I>>>);
 
 impl<I: Isa> Pool<I> {
-    fn new(config: &Config, seen: usize) -> Self {
+    fn new(config: &Config, scores: usize) -> Self {
         let widest = config.condition_channels().max(4 * config.stem_channels).max(config.latent_channels).max(config.dim) + 1;
         let elements = |width: usize| Aligned::new(ROWS * width + I::PAIR);
         let scratch = || Scratch {
@@ -54,8 +54,8 @@ impl<I: Isa> Pool<I> {
             hidden: elements(config.ffn_dim),
             queries: elements(config.dim),
             attended: elements(config.dim),
-            scores: Aligned::new(ROWS * seen),
-            probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * seen }),
+            scores: Aligned::new(ROWS * scores),
+            probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * scores }),
             rows: Aligned::new(ROWS * (3 * config.dim).max(4 * config.stem_channels)),
             line: Aligned::new(widest.max(config.ffn_dim)),
             sums: Aligned::new(ROWS * COLUMNS),
@@ -117,7 +117,7 @@ impl<I: Isa> Fused<I> {
             isa,
             size,
             weights: Weights::new(isa, dit)?,
-            pool: Pool::new(&config, window.most()),
+            pool: Pool::new(&config, window.stride()),
             window,
             known: Plane::new(size, c),
             cells: Plane::new(size, c),
@@ -150,7 +150,7 @@ impl<I: Isa> Fused<I> {
             },
         );
         for layer in 0..layers {
-            self.window.put(layer, &self.k, &self.v);
+            self.window.put(layer, &self.k, &self.v, output.is_none());
             let last = layer + 1 == layers;
             if last && output.is_none() {
                 return Ok(());

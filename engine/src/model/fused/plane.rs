@@ -79,7 +79,7 @@ where
 {
     let size = a.size;
     let (edge_a, edge_b) = (a.channels, b.channels);
-    a.rows_mut().zip(b.rows_mut()).enumerate().for_each(|(row, (a, b))| {
+    a.rows_mut().zip(b.rows_mut()).enumerate().with_max_len(2).for_each(|(row, (a, b))| {
         if let Some((latent, row)) = size.inner(row) {
             let (end_a, end_b) = (a.len() - edge_a, b.len() - edge_b);
             f(latent, row, &mut a[edge_a..end_a], &mut b[edge_b..end_b]);

@@ -40,7 +40,8 @@ impl<I: Isa> Fused<I> {
         let rows = ROWS * config.dim;
         let projected = self.q.par_chunks_mut(rows).zip(self.k.par_chunks_mut(rows)).zip(self.v.par_chunks_mut(rows));
         let unpatched = self.unpatched.par_chunks_mut(ROWS * 4 * config.stem_channels);
-        self.x.par_chunks_mut(rows).zip(projected).zip(unpatched).enumerate().for_each(|(index, ((x, ((q, k), v)), unpatched))| {
+        let tasks = self.x.par_chunks_mut(rows).zip(projected).zip(unpatched).enumerate().with_max_len(1);
+        tasks.for_each(|(index, ((x, ((q, k), v)), unpatched))| {
             let scratch = &mut *pool.take();
             isa.vectorize(
                 #[inline(always)]

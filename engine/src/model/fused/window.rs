@@ -7,7 +7,7 @@
 use super::row_ops::rotate;
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
-use crate::kernels::isa::{COLUMNS, Isa, ROWS};
+use crate::kernels::isa::{COLUMNS, Isa};
 use crate::kernels::panels::cut;
 use crate::model::config::Config;
 use crate::model::rope;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// Numbers that are rotated at once: a run that fits the stack.
 const PART: usize = 64;
+
+/// Scores of half precision on a cache line.
+const SCORES_OF_A_LINE: usize = 32;
 
 /// Sizes that do not change.
 #[derive(Clone, Copy)]
@@ -166,22 +169,28 @@ impl<I: Isa> Window<I> {
         (self.order.len() + 1) * self.shape.padded
     }
 
-    /// Most tokens that a chunk can see, padding included.
-    pub fn most(&self) -> usize {
-        (self.capacity + 1) * self.shape.padded
+    /// Scores between the starts of two rows, when all rows are as long as the longest: an odd number of cache lines, so that the rows
+    /// of a tile do not fall on the same few sets of the cache.
+    pub fn stride(&self) -> usize {
+        let lines = ((self.capacity + 1) * self.shape.padded).div_ceil(SCORES_OF_A_LINE);
+        (lines | 1) * SCORES_OF_A_LINE
     }
 
-    /// Puts keys (normed, not rotated) and values of the chunk in work in their place; both (tokens, dim).
-    pub fn put(&mut self, layer: usize, k: &[f32], v: &[f32]) {
+    /// Puts keys (normed, not rotated) and values of the chunk in work in their place; both (tokens, dim). `last`: no other pass over
+    /// the chunk follows.
+    pub fn put(&mut self, layer: usize, k: &[f32], v: &[f32], last: bool) {
         let shape = self.shape;
         let rotation = self.rotation.clone();
         let len = shape.tokens * shape.head_dim;
         let rotation = &rotation[self.order.len() * len..][..len];
         let (slot, isa, layer) = (self.current, self.isa, &mut self.layers[layer]);
         let len = shape.tokens * shape.heads * shape.head_dim;
-        layer.raw[slot * len..(slot + 1) * len].copy_from_slice(k);
-        pack_keys(isa, shape, k, rotation, &mut layer.keys[slot * shape.keys_len()..][..shape.keys_len()]);
-        pack_values(isa, shape, v, &mut layer.values[slot * shape.values_len()..][..shape.values_len()]);
+        if last {
+            layer.raw[slot * len..(slot + 1) * len].copy_from_slice(k);
+        }
+        let keys = &mut layer.keys[slot * shape.keys_len()..][..shape.keys_len()];
+        let values = &mut layer.values[slot * shape.values_len()..][..shape.values_len()];
+        rayon::join(|| pack_keys(isa, shape, k, rotation, keys), || pack_values(isa, shape, v, values));
     }
 
     /// Keeps the chunk in work; the oldest chunk of the rolling window leaves when it is full.
@@ -232,7 +241,7 @@ impl<I: Isa> Window<I> {
     }
 
     /// Attention of `rows` queries of one head, scaled for base 2 and `stride` apart: calls `done(first column, columns, sums)`, sums in
-    /// rows of [`COLUMNS`] still to be multiplied by `reciprocals`. `scores` and `probabilities` hold `ROWS` rows of [`Window::most`].
+    /// rows of [`COLUMNS`] still to be multiplied by `reciprocals`. `scores` and `probabilities` hold `ROWS` rows of [`Window::stride`].
     #[inline(always)]
     pub fn attend(
         &self,
@@ -245,20 +254,20 @@ impl<I: Isa> Window<I> {
         mut done: impl FnMut(usize, usize, &[f32], &[f32]),
     ) {
         let (isa, shape, layer) = (self.isa, self.shape, &self.layers[layer]);
-        let length = self.seen();
+        let (length, s_stride) = (self.seen(), self.stride());
         let slots = || self.order.iter().copied().chain([self.current]).enumerate();
         for (place, slot) in slots() {
             let keys = &layer.keys[slot * shape.keys_len() + head * shape.padded * shape.head_dim..];
             for (panel, keys) in keys.chunks_exact(I::KEYS * shape.head_dim).take(shape.padded / I::KEYS).enumerate() {
-                isa.scores(rows, shape.head_dim, q, stride, keys, &mut scores[place * shape.padded + panel * I::KEYS..], length);
+                isa.scores(rows, shape.head_dim, q, stride, keys, &mut scores[place * shape.padded + panel * I::KEYS..], s_stride);
             }
             for row in 0..rows {
                 for key in shape.tokens..shape.padded {
-                    scores[row * length + place * shape.padded + I::key_position(key)] = I::HIDDEN;
+                    scores[row * s_stride + place * shape.padded + I::key_position(key)] = I::HIDDEN;
                 }
             }
         }
-        let p = isa.softmax(length, &mut scores[..ROWS * length], probabilities, &mut reciprocals[..rows]);
+        let p = isa.softmax(length, s_stride, scores, probabilities, &mut reciprocals[..rows]);
         for panel in 0..shape.value_panels {
             let (first, width) = (panel * shape.width, shape.width);
             let mut add = false;
@@ -266,7 +275,7 @@ impl<I: Isa> Window<I> {
                 let values = &layer.values[slot * shape.values_len() + (head * shape.value_panels + panel) * shape.padded * width..];
                 for (start, run) in cut(shape.padded, I::BLOCK, I::PAIR) {
                     let (p, values) = (&p[place * shape.padded + start..], &values[start * width..][..run * width]);
-                    isa.panel(rows, run, p, length, values, width / I::LANES, sums, add);
+                    isa.panel(rows, run, p, s_stride, values, width / I::LANES, sums, add);
                     add = true;
                 }
             }
