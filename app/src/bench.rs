@@ -212,7 +212,7 @@ impl Measured {
 
 /// GFLOP/s of multiply-adds in registers, on all threads at once.
 fn ceiling(precision: Precision) -> f64 {
-    const ROUNDS: u64 = 400_000;
+    const ROUNDS: u64 = 1_500_000;
     struct Run;
     impl Visit for Run {
         type Output = u64;

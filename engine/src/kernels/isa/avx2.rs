@@ -1,6 +1,6 @@
 //! AVX2 and FMA, f32: tiles of six rows by two vectors of eight, twelve of the sixteen registers.
 
-use super::{COLUMNS, Isa, check, softmax_rows};
+use super::{COLUMNS, Isa, check, softmax_rows, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA, f32.
@@ -26,7 +26,7 @@ unsafe fn tile<const V: usize>(k: usize, a: *const f32, stride: usize, b: *const
     // SAFETY: every offset below is one of those that the caller vouches for.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); V]; 6];
-        for step in 0..k {
+        unrolled!(6, k, step, {
             let mut columns = [_mm256_setzero_ps(); V];
             for v in 0..V {
                 columns[v] = _mm256_loadu_ps(b.add((step * V + v) * 8));
@@ -37,7 +37,7 @@ unsafe fn tile<const V: usize>(k: usize, a: *const f32, stride: usize, b: *const
                     sums[r][v] = _mm256_fmadd_ps(value, columns[v], sums[r][v]);
                 }
             }
-        }
+        });
         for r in 0..6 {
             for v in 0..V {
                 let to = c.add(r * c_stride + 8 * v);

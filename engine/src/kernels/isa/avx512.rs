@@ -1,7 +1,7 @@
 //! AVX-512 in f32, and with bfloat16 dot products. The two share the shape of their tiles: 24 sums, as many as the registers hold
 //! beside a row of the panel and one broadcast.
 
-use super::{COLUMNS, Isa, ROWS, check, softmax_rows};
+use super::{COLUMNS, Isa, ROWS, check, softmax_rows, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX-512, f32.
@@ -67,7 +67,7 @@ unsafe fn tile<const R: usize, const V: usize>(k: usize, a: *const f32, stride: 
     // SAFETY: every offset below is one of those that the caller vouches for.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        for step in 0..k {
+        unrolled!(R, k, step, {
             let mut columns = [_mm512_setzero_ps(); V];
             for v in 0..V {
                 columns[v] = _mm512_loadu_ps(b.add((step * V + v) * 16));
@@ -78,7 +78,7 @@ unsafe fn tile<const R: usize, const V: usize>(k: usize, a: *const f32, stride: 
                     sums[r][v] = _mm512_fmadd_ps(value, columns[v], sums[r][v]);
                 }
             }
-        }
+        });
         store(&sums, c, c_stride, add);
     }
 }
@@ -90,7 +90,7 @@ unsafe fn tile_bf16<const R: usize, const V: usize>(k: usize, a: *const u16, str
     // SAFETY: every offset below is one of those that the caller vouches for; `k` is even; bit patterns of vectors are all valid.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        for step in 0..k / 2 {
+        unrolled!(R, k / 2, step, {
             let mut columns = [_mm512_setzero_si512(); V];
             for v in 0..V {
                 columns[v] = _mm512_loadu_si512(b.add((step * V + v) * 32).cast());
@@ -102,7 +102,7 @@ unsafe fn tile_bf16<const R: usize, const V: usize>(k: usize, a: *const u16, str
                     sums[r][v] = _mm512_dpbf16_ps(sums[r][v], pair, std::mem::transmute::<__m512i, __m512bh>(columns[v]));
                 }
             }
-        }
+        });
         store(&sums, c, c_stride, add);
     }
 }

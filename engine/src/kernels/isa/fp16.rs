@@ -8,7 +8,7 @@
 //! beside key j, and the values are packed to match.
 
 use super::avx512::{over_rows, tile_rows};
-use super::{COLUMNS, Isa, check};
+use super::{COLUMNS, Isa, check, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX-512 FP16.
@@ -37,7 +37,7 @@ unsafe fn sums<const R: usize, const V: usize>(k: usize, a: *const u16, stride: 
     // SAFETY: every offset below is one of those that the caller vouches for; `k` is even.
     unsafe {
         let mut sums = [[_mm512_setzero_ph(); V]; R];
-        for step in 0..k / 2 {
+        unrolled!(R, k / 2, step, {
             let mut columns = [_mm512_setzero_ph(); V];
             for v in 0..V {
                 columns[v] = _mm512_castsi512_ph(_mm512_loadu_si512(b.add((step * V + v) * 32).cast()));
@@ -48,7 +48,7 @@ unsafe fn sums<const R: usize, const V: usize>(k: usize, a: *const u16, stride: 
                     sums[r][v] = _mm512_fmadd_ph(pair, columns[v], sums[r][v]);
                 }
             }
-        }
+        });
         sums
     }
 }

@@ -186,6 +186,21 @@ impl Precision {
     }
 }
 
+/// Runs `$body` for `$step` from 0 to `$steps`, four at a time where a tile has at most `$rows` <= 8 rows: the addresses of the rows are
+/// then worked out once in four steps, which matters because that arithmetic shares its ports with the multiply-adds. Twelve addresses
+/// at once are more than there are registers for.
+macro_rules! unrolled {
+    ($rows:expr, $steps:expr, $step:ident, $body:block) => {{
+        let (steps, mut first) = ($steps, 0);
+        while $rows <= 8 && first + 4 <= steps {
+            for $step in [first, first + 1, first + 2, first + 3] $body
+            first += 4;
+        }
+        for $step in first..steps $body
+    }};
+}
+use unrolled;
+
 /// Panics unless a product of these sizes stays inside its slices: what the `unsafe` tiles rely on.
 fn check<I: Isa>(rows: usize, k: usize, a: usize, stride: usize, b: usize, vectors: usize, (c, c_stride): (usize, usize)) {
     assert!(rows <= ROWS && (1..=I::VECTORS).contains(&vectors) && k % I::PAIR == 0, "a tile of {rows} rows, {vectors} vectors, k = {k}");

@@ -1,7 +1,7 @@
 //! The network on the CPU: preallocated buffers, packed weights, one pass over the tokens of a layer per task.
 //!
-//! A task takes [`ROWS`] tokens through all of a layer: attention, output projection, feed-forward, and the projections of the next
-//! layer, so that its rows stay in the cache and threads wait for each other once per layer, when keys and values are complete.
+//! Behind its attention, a task takes [`ROWS`] tokens through all of a layer: output projection, feed-forward, and the projections of
+//! the next layer, so that its rows stay in the cache and threads seldom wait for each other.
 //! Invariant: the same numbers as [`Dit::forward`] through the window (to the precision of the instruction set), for any number of
 //! threads; after the first chunk nothing is allocated. Guarded by `tests/tests/streaming.rs` and `tests/tests/allocations.rs`.
 
@@ -29,9 +29,6 @@ struct Scratch<I: Isa> {
     input: Aligned<I::Element>,
     /// Hidden layer of the feed-forward network, (ROWS, ffn_dim).
     hidden: Aligned<I::Element>,
-    /// Queries, then attention's output, (ROWS, dim) each.
-    queries: Aligned<I::Element>,
-    attended: Aligned<I::Element>,
     scores: Aligned<I::Score>,
     probabilities: Aligned<I::Element>,
     /// f32 rows: projections or a row of cells.
@@ -52,8 +49,6 @@ impl<I: Isa> Pool<I> {
         let scratch = || Scratch {
             input: elements(widest),
             hidden: elements(config.ffn_dim),
-            queries: elements(config.dim),
-            attended: elements(config.dim),
             scores: Aligned::new(ROWS * scores),
             probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * scores }),
             rows: Aligned::new(ROWS * (3 * config.dim).max(4 * config.stem_channels)),
@@ -100,6 +95,8 @@ pub struct Fused<I: Isa> {
     /// Residual stream, (tokens, dim).
     x: Vec<f32>,
     q: Vec<I::Element>,
+    /// Attention's output, (heads, tokens rounded up to [`ROWS`], head_dim).
+    attended: Vec<I::Element>,
     k: Vec<f32>,
     v: Vec<f32>,
     /// What the transformer adds to the cells, (tokens, 4 * stem_channels).
@@ -124,7 +121,8 @@ impl<I: Isa> Fused<I> {
             normed: Plane::new(size, c),
             hidden: Plane::new(size, c),
             x: vec![0.0; tokens * dim],
-            q: vec![I::Element::default(); tokens * dim],
+            q: vec![I::Element::default(); (tokens + ROWS) * dim],
+            attended: vec![I::Element::default(); tokens.next_multiple_of(ROWS) * dim],
             k: vec![0.0; tokens * dim],
             v: vec![0.0; tokens * dim],
             unpatched: vec![0.0; tokens * 4 * c],
@@ -155,10 +153,11 @@ impl<I: Isa> Fused<I> {
             if last && output.is_none() {
                 return Ok(());
             }
+            self.attend(layer);
             self.each_tokens(
                 #[inline(always)]
                 |tokens, first, x, projected, unpatched, scratch| {
-                    tokens.block(index, layer, x, projected.q, scratch);
+                    tokens.block(index, layer, first, x, scratch);
                     match last {
                         false => tokens.project(index, layer + 1, first, x, projected, scratch),
                         true => tokens.unpatch(index, x, unpatched, scratch),

@@ -19,16 +19,43 @@ pub struct Tokens<'a, I: Isa> {
     weights: &'a Weights<I>,
     window: &'a Window<I>,
     cells: &'a Plane<f32>,
+    /// What attention gave, (heads, tokens rounded up to [`ROWS`], head_dim).
+    attended: &'a [I::Element],
 }
 
 /// A task's rows of queries, keys and values, (rows, dim) each.
 pub struct Projected<'a, I: Isa> {
-    pub q: &'a mut [I::Element],
+    q: &'a mut [I::Element],
     k: &'a mut [f32],
     v: &'a mut [f32],
 }
 
 impl<I: Isa> Fused<I> {
+    /// Attention of `layer`, one head after the other: keys and values of a head fit the second-level cache, those of all do not.
+    pub(super) fn attend(&mut self, layer: usize) {
+        let (isa, window, pool, q, dim) = (self.isa, &self.window, &self.pool, &self.q, self.config.dim);
+        let hd = dim / self.config.heads;
+        let tokens = self.size.tokens();
+        let tiles = tokens.div_ceil(ROWS);
+        self.attended.par_chunks_mut(ROWS * hd).enumerate().with_max_len(1).for_each(|(index, attended)| {
+            let (head, first) = (index / tiles, index % tiles * ROWS);
+            let Scratch { scores, probabilities, reciprocals, sums, line, .. } = &mut *pool.take();
+            let count = ROWS.min(tokens - first);
+            let queries = (&q[first * dim + head * hd..], dim);
+            isa.vectorize(
+                #[inline(always)]
+                || {
+                    window.attend(layer, head, count, queries, (scores, probabilities), (reciprocals, sums), |first, columns, sums, reciprocals| {
+                        for (row, (sums, reciprocal)) in sums.chunks_exact(COLUMNS).zip(reciprocals).take(count).enumerate() {
+                            line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);
+                            isa.narrow(&line[..columns], &mut attended[row * hd + first..][..columns]);
+                        }
+                    });
+                },
+            );
+        });
+    }
+
     /// Calls `task(.., first token, residual stream, projections, unpatched, scratch)` for every [`ROWS`] tokens.
     pub(super) fn each_tokens(
         &mut self,
@@ -36,9 +63,10 @@ impl<I: Isa> Fused<I> {
     ) {
         let (config, pool) = (&self.config, &self.pool);
         let (isa, size, weights) = (self.isa, self.size, &self.weights);
-        let tokens = Tokens { isa, config, size, weights, window: &self.window, cells: &self.cells };
+        let tokens = Tokens { isa, config, size, weights, window: &self.window, cells: &self.cells, attended: &self.attended };
         let rows = ROWS * config.dim;
-        let projected = self.q.par_chunks_mut(rows).zip(self.k.par_chunks_mut(rows)).zip(self.v.par_chunks_mut(rows));
+        let end = size.tokens() * config.dim;
+        let projected = self.q[..end].par_chunks_mut(rows).zip(self.k.par_chunks_mut(rows)).zip(self.v.par_chunks_mut(rows));
         let unpatched = self.unpatched.par_chunks_mut(ROWS * 4 * config.stem_channels);
         let tasks = self.x.par_chunks_mut(rows).zip(projected).zip(unpatched).enumerate().with_max_len(1);
         tasks.for_each(|(index, ((x, ((q, k), v)), unpatched))| {
@@ -133,26 +161,20 @@ impl<I: Isa> Tokens<'_, I> {
         }
     }
 
-    /// Attention and feed-forward of `layer`.
+    /// Output projection and feed-forward of `layer` behind its attention.
     #[inline(always)]
-    pub fn block(&self, level: usize, layer: usize, x: &mut [f32], q: &[I::Element], scratch: &mut Scratch<I>) {
-        let (dim, heads, weights) = (self.config.dim, self.config.heads, &self.weights.layers[layer]);
-        let hd = dim / heads;
+    pub fn block(&self, level: usize, layer: usize, first: usize, x: &mut [f32], scratch: &mut Scratch<I>) {
+        let (dim, weights) = (self.config.dim, &self.weights.layers[layer]);
+        let hd = dim / self.config.heads;
         let count = x.len() / dim;
-        scratch.queries[..q.len()].copy_from_slice(q);
-        for head in 0..heads {
-            let buffers = (&mut *scratch.scores, &mut *scratch.probabilities);
-            let (queries, attended, line) = (&scratch.queries[head * hd..], &mut scratch.attended, &mut scratch.line);
-            let sums = (&mut *scratch.reciprocals, &mut *scratch.sums);
-            self.window.attend(layer, head, count, (queries, dim), buffers, sums, |first, columns, sums, reciprocals| {
-                for (row, (sums, reciprocal)) in sums.chunks_exact(COLUMNS).zip(reciprocals).take(count).enumerate() {
-                    line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);
-                    self.isa.narrow(&line[..columns], &mut attended[row * dim + head * hd + first..][..columns]);
-                }
-            });
+        let rows = self.attended.len() / self.config.heads;
+        for (head, attended) in self.attended.chunks_exact(rows).enumerate() {
+            for (row, attended) in attended[first * hd..].chunks_exact(hd).take(count).enumerate() {
+                scratch.input[row * even(dim) + head * hd..][..hd].copy_from_slice(attended);
+            }
         }
         let gate = self.part(level, layer, 2);
-        project(self.isa, count, &scratch.attended, dim, &weights.o, &mut scratch.sums, |row, at, sums, bias| {
+        project(self.isa, count, &scratch.input, dim, &weights.o, &mut scratch.sums, |row, at, sums, bias| {
             gated(&mut x[row * dim + at..][..sums.len()], sums, bias, &gate[at..]);
         });
         self.normed(x, self.part(level, layer, 3), self.part(level, layer, 4), &mut scratch.line, &mut scratch.input);
