@@ -7,6 +7,7 @@ pub mod device;
 pub mod dit;
 pub mod kv_window;
 pub mod parameters;
+mod product;
 pub mod rope;
 pub mod sampler;
 pub mod track_head;

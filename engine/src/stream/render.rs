@@ -7,7 +7,7 @@ use crate::condition::{Condition, FramePoints};
 use crate::error::{Error, Result};
 use crate::guide::detail::{detail_transfer, enlarged};
 use crate::guide::layers::{CutOptions, Layers};
-use crate::guide::warp::GuideFrame;
+use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
@@ -18,6 +18,7 @@ use crate::stream::compose::Composer;
 use crate::stream::session::Session;
 use candle_core::Device;
 use glam::Vec2;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Pixels the model works on unless the project says otherwise: as many as 384x216 has.
@@ -28,7 +29,7 @@ const MARGIN: f32 = 0.25;
 /// Time of each stage of the last chunk, seconds.
 #[derive(Clone, Debug, Default)]
 pub struct StageSeconds {
-    /// Warping at the model's size and at the output's.
+    /// Warping at the output's size and, if it is another, at the model's.
     pub guide: f64,
     /// Tracks and guide to channels.
     pub condition: f64,
@@ -42,9 +43,16 @@ pub struct StageSeconds {
 
 /// A video in the making.
 pub struct Renderer<'a> {
-    layers: Layers,
     scene: Scene,
     field: TrackField,
+    /// The guide at the output's size.
+    full: Guide,
+    /// The guide at the model's size, if that is another.
+    small: Option<Guide>,
+    points: Vec<FramePoints>,
+    condition: Condition,
+    composer: Composer,
+    shown: Vec<Picture>,
     generator: Option<(&'a Checkpoint, Session<'a>)>,
     model_size: (usize, usize),
     output_size: (usize, usize),
@@ -52,6 +60,12 @@ pub struct Renderer<'a> {
     next_frame: usize,
     /// Where the time of the last chunk went.
     pub stages: StageSeconds,
+}
+
+/// A chunk's guide at one size.
+struct Guide {
+    warper: Warper,
+    frames: Vec<GuideFrame>,
 }
 
 /// A model size for a picture: its shape, about as many pixels as Sketch was made for, whole tokens, never more than the picture has.
@@ -98,16 +112,26 @@ impl<'a> Renderer<'a> {
         }
         let scene = Scene::placed(project, &Placement::cover(project.picture_size()?, (width, height)))?;
         let margin = (width.max(height) as f32 * MARGIN) as usize;
-        let layers = Layers::cut(picture, &scene.regions, &CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() });
+        let options = CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() };
+        let layers = Arc::new(Layers::cut(picture, &scene.regions, &options));
         let token_px = checkpoint.map_or(16, |c| c.dit.config.token_px());
+        let model_size = project.size.unwrap_or_else(|| model_size(width, height, token_px));
+        let output_size = output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2)));
+        let chunk_frames = checkpoint.map_or(4, |c| c.dit.config.chunk_frames());
+        let separate = checkpoint.is_some() && model_size != output_size;
         Ok(Self {
-            layers,
             field: scene.track_field(DEFAULT_POINTS),
             scene,
+            full: Guide::new(&layers, output_size, chunk_frames),
+            small: separate.then(|| Guide::new(&layers, model_size, chunk_frames)),
+            points: vec![FramePoints::default(); chunk_frames],
+            condition: Condition::default(),
+            composer: Composer::default(),
+            shown: Vec::new(),
             generator: checkpoint.map(|c| (c, Session::new(c, device, seed))),
-            model_size: project.size.unwrap_or_else(|| model_size(width, height, token_px)),
-            output_size: output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2))),
-            chunk_frames: checkpoint.map_or(4, |c| c.dit.config.chunk_frames()),
+            model_size,
+            output_size,
+            chunk_frames,
             next_frame: 0,
             stages: StageSeconds::default(),
         })
@@ -123,36 +147,45 @@ impl<'a> Renderer<'a> {
         self.model_size
     }
 
-    /// The next frames of the video.
-    pub fn next_chunk(&mut self) -> Result<Vec<Picture>> {
+    /// The next frames of the video, in buffers that the chunk after them is made in.
+    pub fn next_chunk(&mut self) -> Result<&[Picture]> {
         self.stages = StageSeconds::default();
-        let frames: Vec<usize> = (self.next_frame..self.next_frame + self.chunk_frames).collect();
+        let first = self.next_frame;
         self.next_frame += self.chunk_frames;
         let mut clock = Instant::now();
-        let full: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.output_size)).collect();
-        if self.generator.is_none() {
-            self.stages.guide = lap(&mut clock);
-            return Ok(full.into_iter().map(|guide| guide.rgb).collect());
+        for i in 0..self.chunk_frames {
+            let (plate, objects) = (self.scene.plate_motion(first + i), self.scene.object_motions(first + i));
+            self.full.warper.warp(&plate, &objects, &mut self.full.frames[i]);
+            if let Some(small) = &mut self.small {
+                small.warper.warp(&plate, &objects, &mut small.frames[i]);
+            }
         }
-        let small: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.model_size)).collect();
         self.stages.guide = lap(&mut clock);
-        let points: Vec<FramePoints> = frames.iter().map(|f| self.points(*f)).collect();
-        let Some((checkpoint, session)) = &mut self.generator else { return Ok(Vec::new()) };
-        let config = &checkpoint.dit.config;
-        let condition = Condition::new(config, &checkpoint.codec, &small, &points);
+        if self.generator.is_none() {
+            self.shown.resize_with(self.chunk_frames, || Picture::filled(0, 0, [0.0; 3]));
+            self.shown.iter_mut().zip(&self.full.frames).for_each(|(shown, guide)| shown.clone_from(&guide.rgb));
+            return Ok(&self.shown);
+        }
+        for i in 0..self.chunk_frames {
+            self.set_points(i, first + i);
+        }
+        let Some((checkpoint, session)) = &mut self.generator else { return Ok(&[]) };
+        let (config, codec) = (&checkpoint.dit.config, &checkpoint.codec);
+        let guide = &self.small.as_ref().unwrap_or(&self.full).frames;
+        self.condition.refill(config, codec, guide, &self.points);
         self.stages.condition = lap(&mut clock);
-        let chunk = session.next_chunk(&condition)?;
-        let mut shown = Vec::new();
-        Composer::default().compose(config, &checkpoint.codec, &chunk, &condition, self.model_size.0, self.model_size.1, &mut shown);
-        self.stages.passes = session.pass_seconds.clone();
+        let chunk = session.next_chunk(&self.condition)?;
+        let (width, height) = self.model_size;
+        self.composer.compose(config, codec, &chunk, &self.condition, width, height, &mut self.shown);
+        self.stages.passes.clone_from(&session.pass_seconds);
         self.stages.decode = lap(&mut clock) - self.stages.passes.iter().sum::<f64>();
-        let finished = shown
-            .into_iter()
-            .zip(&full)
-            .map(|(picture, guide)| if self.model_size == self.output_size { picture } else { self.at_output_size(&picture, guide) })
-            .collect();
+        if self.small.is_some() {
+            for i in 0..self.chunk_frames {
+                self.shown[i] = self.at_output_size(&self.shown[i], &self.full.frames[i]);
+            }
+        }
         self.stages.detail = lap(&mut clock);
-        Ok(finished)
+        Ok(&self.shown)
     }
 
     /// Detail of the source is put back where the output is larger than the model's picture; a smaller output is an average of it.
@@ -170,21 +203,26 @@ impl<'a> Renderer<'a> {
         self.generator.as_ref().map_or(1.0, |(checkpoint, _)| 1.0 - checkpoint.dit.config.fine_correction)
     }
 
-    fn guide(&self, frame: usize, (width, height): (usize, usize)) -> GuideFrame {
-        self.layers.warp(&self.scene.plate_motion(frame), &self.scene.object_motions(frame), width, height)
-    }
-
-    /// Track points of a frame, in px of the model's picture.
-    fn points(&mut self, frame: usize) -> FramePoints {
+    /// Track points of a frame, in px of the model's picture, as the `i`th of a chunk.
+    fn set_points(&mut self, i: usize, frame: usize) {
         self.scene.advance(&mut self.field, frame);
         let scale = Vec2::new(self.model_size.0 as f32 / self.scene.width as f32, self.model_size.1 as f32 / self.scene.height as f32);
-        let tracks = self.field.frame(frame).cloned().unwrap_or_default();
-        FramePoints {
-            ids: self.field.ids.clone(),
-            states: self.field.states(frame).unwrap_or_default().to_vec(),
-            positions: tracks.positions.iter().map(|p| *p * scale).collect(),
-            visible: tracks.visible,
+        let points = &mut self.points[i];
+        points.ids.clone_from(&self.field.ids);
+        points.states.clear();
+        points.states.extend_from_slice(self.field.states(frame).unwrap_or_default());
+        points.positions.clear();
+        points.visible.clear();
+        if let Some(tracks) = self.field.frame(frame) {
+            points.positions.extend(tracks.positions.iter().map(|p| *p * scale));
+            points.visible.extend_from_slice(&tracks.visible);
         }
+    }
+}
+
+impl Guide {
+    fn new(layers: &Arc<Layers>, (width, height): (usize, usize), frames: usize) -> Self {
+        Self { warper: Warper::new(layers.clone(), width, height), frames: vec![GuideFrame::blank(width, height); frames] }
     }
 }
 
