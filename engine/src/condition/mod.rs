@@ -284,10 +284,8 @@ mod tests {
             let cells = condition.rows * condition.columns;
             let padded = |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize, y as isize));
             for (latent, frames) in frames.chunks(2).enumerate() {
-                let [guide, smooth] =
-                    [|f: &GuideFrame| &f.rgb, |f: &GuideFrame| &f.smooth].map(|part: for<'a> fn(&'a GuideFrame) -> &'a Picture| {
-                        codec.patches(&[&padded(part(&frames[0])), &padded(part(&frames[1]))])
-                    });
+                let guide = codec.patches(&[&padded(&frames[0].rgb), &padded(&frames[1].rgb)]);
+                let smooth = codec.patches(&[&padded(&frames[0].smooth), &padded(&frames[1].smooth)]);
                 let (guide_latent, smooth_latent) = (codec.encode(&guide), codec.encode(&smooth));
                 let near = |ours: &[f32], truth: &[f32]| {
                     assert_eq!(ours.len(), truth.len());

@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-/// Rows that are multiplied together: each number of `b` that is read serves all of them.
+/// Rows that are multiplied together, twice as many with 32 registers: each number of `b` that is read serves all of them.
 const ROWS: usize = 4;
 /// Vectors of a row of the result that are summed together; `ROWS * VECTORS` sums fit the registers of AVX2.
 const VECTORS: usize = 3;
@@ -29,10 +29,20 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        match S::REGISTER_COUNT {
+            32.. => self.by_rows::<S, { 2 * ROWS }>(simd),
+            _ => self.by_rows::<S, ROWS>(simd),
+        }
+    }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    fn by_rows<S: Simd, const R: usize>(self, simd: S) {
         let Self { a, b, k, n, out } = self;
-        for (a, out) in a.chunks(ROWS * k).zip(out.chunks_mut(ROWS * n)) {
-            if a.len() == ROWS * k {
-                rows::<S, ROWS>(simd, a, b, k, n, out);
+        for (a, out) in a.chunks(R * k).zip(out.chunks_mut(R * n)) {
+            if a.len() == R * k {
+                rows::<S, R>(simd, a, b, k, n, out);
             } else {
                 a.chunks_exact(k).zip(out.chunks_exact_mut(n)).for_each(|(a, out)| rows::<S, 1>(simd, a, b, k, n, out));
             }
