@@ -2,7 +2,7 @@
 //!
 //! Invariant: a chunk's condition depends on that chunk's frames alone, so conditions made chunk by chunk equal those made in one go; a
 //! frame whose sides are no multiple of a token is padded with *known* pixels, so nothing is ever invented outside the picture. Made
-//! row by row of cells, in parallel, without a copy in between. Guarded by `tests/tests/parity.rs` and
+//! row by row of cells, in parallel, without a copy in between. Guarded by the tests below, `tests/tests/parity.rs` and
 //! `tests/tests/streaming.rs`.
 
 use crate::guide::warp::GuideFrame;
@@ -240,4 +240,95 @@ fn quarters(values: &[f32], cell: usize) -> impl Iterator<Item = f32> {
             sum / (half * half) as f32 * 2.0 - 1.0
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::{Mask, Picture};
+
+    fn number(i: usize) -> f32 {
+        (i * 7919 % 1009) as f32 / 1009.0
+    }
+
+    fn frame(width: usize, height: usize, seed: usize) -> GuideFrame {
+        let picture = |seed: usize| Picture::from_fn(width, height, |x, y| [0, 1, 2].map(|c| number(seed + 3 * (y * width + x) + c)));
+        let (rgb, other) = (picture(seed), picture(seed + 7));
+        let coverage = Mask::from_fn(width, height, |x, y| ((x as f32 - 9.0).hypot(y as f32 - 9.0) / 5.0 - 1.0).clamp(0.0, 1.0));
+        let smooth = Picture::from_fn(width, height, |x, y| if coverage.at(x, y) < 1.0 { other.at(x, y) } else { rgb.at(x, y) });
+        GuideFrame { rgb, smooth, coverage, owner: vec![0; width * height] }
+    }
+
+    fn points(count: usize, seed: usize) -> FramePoints {
+        FramePoints {
+            ids: (0..count).map(|i| ((i * 977 + seed) % 1000) as u32).collect(),
+            states: (0..count).map(|i| [PointState::Free, PointState::Pinned, PointState::Driven][i % 3]).collect(),
+            positions: (0..count).map(|i| Vec2::new(number(i + seed), number(2 * i + seed)) * 60.0 - 5.0).collect(),
+            visible: (0..count).map(|i| i % 4 != 1).collect(),
+        }
+    }
+
+    #[test]
+    fn refilled_it_is_the_condition_of_the_padded_frames() {
+        let config = Config { id_channels: 4, ..Config::tiny() };
+        let (n, c) = (config.patch_len(), config.latent_channels);
+        let basis = (0..c * n).map(|i| (number(i) - 0.5) * 0.2).collect();
+        let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, (0..n).map(number).collect(), basis, vec![0.7; c]);
+        let mut condition = Condition::default();
+        for (width, height, seed) in [(64, 32, 1), (41, 27, 2), (41, 27, 50), (17, 33, 3)] {
+            let frames: Vec<GuideFrame> = (0..config.chunk_frames()).map(|t| frame(width, height, seed + t)).collect();
+            let tracks: Vec<FramePoints> = (0..frames.len()).map(|t| points(20 + t, seed * (t / 2))).collect();
+            condition.refill(&config, &codec, &frames, &tracks);
+            let (wide, high) = padded(&config, width, height);
+            assert_eq!((condition.columns, condition.rows), (wide / config.cell_px, high / config.cell_px));
+            let cells = condition.rows * condition.columns;
+            let padded = |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize, y as isize));
+            for (latent, frames) in frames.chunks(2).enumerate() {
+                let guide = codec.patches(&[&padded(&frames[0].rgb), &padded(&frames[1].rgb)]);
+                let smooth = codec.patches(&[&padded(&frames[0].smooth), &padded(&frames[1].smooth)]);
+                let (guide_latent, smooth_latent) = (codec.encode(&guide), codec.encode(&smooth));
+                let near = |ours: &[f32], truth: &[f32]| {
+                    assert_eq!(ours.len(), truth.len());
+                    assert!(ours.iter().zip(truth).all(|(a, b)| (a - b).abs() < 1e-4), "{width}x{height}, latent {latent}");
+                };
+                let difference = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>();
+                near(&condition.guide_patches[latent * cells * n..][..cells * n], &guide);
+                near(&condition.smooth_patches[latent * cells * n..][..cells * n], &difference(&smooth, &guide));
+                near(&condition.guide_latent[latent * cells * c..][..cells * c], &guide_latent);
+                near(&condition.smooth_latent[latent * cells * c..][..cells * c], &difference(&smooth_latent, &guide_latent));
+                for cell in 0..cells {
+                    let (row, column) = (cell / condition.columns, cell % condition.columns);
+                    let mut uncovered = Vec::new();
+                    for (frame, y, x) in (0..n / 3).map(|i| (i / 64, row * 8 + i / 8 % 8, column * 8 + i % 8)) {
+                        uncovered.push(if x < width && y < height { 1.0 - frames[frame].coverage.at(x, y) } else { 0.0 });
+                    }
+                    let index = latent * cells + cell;
+                    near(&condition.uncovered[index * n / 3..][..n / 3], &uncovered);
+                    assert_eq!(condition.unknown[index], uncovered.iter().sum::<f32>() > UNKNOWN_SHARE * uncovered.len() as f32);
+                    let all = config.condition_channels();
+                    let mut truth = [&guide_latent[cell * c..][..c], &smooth_latent[cell * c..][..config.smooth_channels]].concat();
+                    truth.extend(quarters(&uncovered, config.cell_px));
+                    let mut states = [0.0; 2];
+                    let mut map = vec![0.0; config.raw_track_channels()];
+                    for (part, points) in tracks[2 * latent..2 * latent + 2].iter().enumerate() {
+                        for i in (0..points.ids.len()).filter(|i| points.visible[*i]) {
+                            let at = (points.positions[i] / 8.0).floor();
+                            if at != Vec2::new(column as f32, row as f32) {
+                                continue;
+                            }
+                            match points.states[i] {
+                                PointState::Free => {}
+                                PointState::Pinned => states[0] = 1.0,
+                                PointState::Driven => states[1] = 1.0,
+                            }
+                            embed_id(points.ids[i], 4).iter().enumerate().for_each(|(k, e)| map[4 * part + k] += e);
+                        }
+                    }
+                    truth.extend(states);
+                    truth.extend(map);
+                    near(&condition.channels[index * all..][..all], &truth);
+                }
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a sample at a pixel's centre, one source px per output px, is that pixel bit for bit. Guarded by the tests below.
 
-use glam::{Affine2, Vec2};
+use glam::{Affine2, Vec2, Vec4};
 use rayon::prelude::*;
 
 use crate::picture::{Grid, catmull_rom};
@@ -62,17 +62,13 @@ impl Texture {
         let scale = 1.0 / (1usize << level) as f32;
         let place = (point - self.origin) * scale;
         if footprint.count == 1 {
-            return bicubic(grid, place);
+            return bicubic(grid, place).to_array();
         }
-        let mut sum = [0.0; 4];
+        let mut sum = Vec4::ZERO;
         for offset in &footprint.offsets[..footprint.count] {
-            let texel = bilinear(grid, place + *offset * scale);
-            for c in 0..4 {
-                sum[c] += texel[c];
-            }
+            sum += bilinear(grid, place + *offset * scale);
         }
-        let share = 1.0 / footprint.count as f32;
-        sum.map(|s| s * share)
+        (sum * (1.0 / footprint.count as f32)).to_array()
     }
 }
 
@@ -98,57 +94,46 @@ fn floor(x: f32) -> i32 {
 }
 
 #[inline(always)]
-fn weighed(top: &[Texel], bottom: &[Texel], fx: f32, fy: f32) -> Texel {
-    let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
-    let mut sum = [0.0; 4];
-    for i in 0..2 {
-        for c in 0..4 {
-            sum[c] += weights[i] * top[i][c] + weights[i + 2] * bottom[i][c];
-        }
-    }
-    sum
-}
-
-#[inline(always)]
-fn bilinear(grid: &Grid<Texel>, place: Vec2) -> Texel {
+fn bilinear(grid: &Grid<Texel>, place: Vec2) -> Vec4 {
     let at = place - 0.5;
     let (x0, y0) = (floor(at.x), floor(at.y));
     let (fx, fy) = (at.x - x0 as f32, at.y - y0 as f32);
+    let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
+    let weighed = |left: usize, right: usize, top: usize, bottom: usize| {
+        let at = |i: usize| Vec4::from_array(grid.data[i]);
+        (at(top + left) * weights[0] + at(bottom + left) * weights[2]) + (at(top + right) * weights[1] + at(bottom + right) * weights[3])
+    };
     if x0 >= 0 && y0 >= 0 && x0 < grid.width as i32 - 1 && y0 < grid.height as i32 - 1 {
-        let start = y0 as usize * grid.width + x0 as usize;
-        return weighed(&grid.data[start..start + 2], &grid.data[start + grid.width..start + grid.width + 2], fx, fy);
+        let (x0, top) = (x0 as usize, y0 as usize * grid.width);
+        return weighed(x0, x0 + 1, top, top + grid.width);
     }
     let clamp = |v: i32, size: usize| v.clamp(0, size as i32 - 1) as usize;
     let (left, right) = (clamp(x0, grid.width), clamp(x0.saturating_add(1), grid.width));
     let (top, bottom) = (clamp(y0, grid.height) * grid.width, clamp(y0.saturating_add(1), grid.height) * grid.width);
-    weighed(&[grid.data[top + left], grid.data[top + right]], &[grid.data[bottom + left], grid.data[bottom + right]], fx, fy)
+    weighed(left, right, top, bottom)
 }
 
 #[inline(always)]
-fn bicubic(grid: &Grid<Texel>, place: Vec2) -> Texel {
+fn bicubic(grid: &Grid<Texel>, place: Vec2) -> Vec4 {
     let at = place - 0.5;
     let (x0, y0) = (floor(at.x), floor(at.y));
     let (wx, wy) = (catmull_rom(at.x - x0 as f32), catmull_rom(at.y - y0 as f32));
     let (x0, y0) = (x0 as isize - 1, y0 as isize - 1);
-    let mut sum = [0.0f32; 4];
+    let mut sum = Vec4::ZERO;
     let inside = x0 >= 0 && y0 >= 0 && x0 + 4 <= grid.width as isize && y0 + 4 <= grid.height as isize;
-    for (j, wy) in wy.iter().enumerate() {
-        let mut row = [0.0f32; 4];
-        if inside {
-            let start = (y0 as usize + j) * grid.width + x0 as usize;
-            let texels = &grid.data[start..start + 4];
-            for i in 0..4 {
-                (0..4).for_each(|c| row[c] += wx[i] * texels[i][c]);
-            }
-        } else {
-            for i in 0..4 {
-                let texel = grid.clamped(x0 + i as isize, y0 + j as isize);
-                (0..4).for_each(|c| row[c] += wx[i] * texel[c]);
-            }
+    if inside {
+        let start = y0 as usize * grid.width + x0 as usize;
+        for (j, wy) in wy.iter().enumerate() {
+            let [a, b, c, d] = std::array::from_fn(|i| Vec4::from_array(grid.data[start + j * grid.width + i]) * wx[i]);
+            sum += (a + b + c + d) * *wy;
         }
-        (0..4).for_each(|c| sum[c] += wy * row[c]);
+    } else {
+        for (j, wy) in wy.iter().enumerate() {
+            let [a, b, c, d] = std::array::from_fn(|i| Vec4::from_array(grid.clamped(x0 + i as isize, y0 + j as isize)) * wx[i]);
+            sum += (a + b + c + d) * *wy;
+        }
     }
-    sum.map(|v| v.clamp(0.0, 1.0))
+    sum.clamp(Vec4::ZERO, Vec4::ONE)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub struct PatchCodec {
     pub basis: Vec<f32>,
     /// Standard deviation of each channel, (channels).
     pub scale: Vec<f32>,
-    /// Patch to latent, (patch_len, channels): directions over scale, transposed so that products need not pack it.
+    /// Patch to latent, (patch_len, channels): directions over scale, transposed for the product.
     encoder: Vec<f32>,
     /// The mean patch's latent, (channels).
     mean_latent: Vec<f32>,
@@ -103,7 +103,7 @@ impl PatchCodec {
 
     /// As [`PatchCodec::encode_to`] for differences of patches, in which the mean is gone.
     pub fn encode_difference(&self, patches: &[f32], latent: &mut [f32]) {
-        crate::kernels::product_nn(patches, &self.encoder, self.patch_len(), self.channels(), latent);
+        super::product::product(patches, &self.encoder, self.patch_len(), self.channels(), latent);
     }
 
     /// (cells, channels) -> (cells, patch_len).
@@ -117,7 +117,7 @@ impl PatchCodec {
 
     /// What differences of latents, (cells, channels), are in pixels, (cells, patch_len); on this thread alone.
     pub fn decode_difference(&self, latent: &[f32], patches: &mut [f32]) {
-        crate::kernels::product_nn(latent, &self.decoder, self.channels(), self.patch_len(), patches);
+        super::product::product(latent, &self.decoder, self.channels(), self.patch_len(), patches);
     }
 
     /// The decoding matrix, (channels, patch_len): directions times scale.

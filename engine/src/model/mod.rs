@@ -10,6 +10,7 @@ mod fused;
 pub mod kv_window;
 pub mod network;
 pub mod parameters;
+mod product;
 pub mod rope;
 pub mod sampler;
 pub mod track_head;

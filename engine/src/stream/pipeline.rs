@@ -52,6 +52,11 @@ impl<'a> Pipeline<'a> {
         self.checkpoint
     }
 
+    /// The frames of the last chunk.
+    pub fn shown(&self) -> &[Picture] {
+        &self.shown
+    }
+
     /// Makes one chunk of the guide's frames and the points in them, and hands its frames to `show`.
     pub fn advance<R: Send>(&mut self, guide: &[GuideFrame], points: &[FramePoints], show: impl FnOnce(&[Picture]) -> R + Send) -> Result<R> {
         let Self { checkpoint, session, condition, chunk, composer, shown, seconds } = self;
@@ -79,7 +84,7 @@ impl<'a> Pipeline<'a> {
 }
 
 /// Seconds since `clock`, which starts anew.
-pub(super) fn lap(clock: &mut Instant) -> f64 {
+fn lap(clock: &mut Instant) -> f64 {
     let seconds = clock.elapsed().as_secs_f64();
     *clock = Instant::now();
     seconds

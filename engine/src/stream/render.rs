@@ -3,55 +3,51 @@
 //! Invariant: memory does not grow with the length of the video; a chunk is made from the part of the motion that lies in its frames; the
 //! same project, model and seed give the same frames. Guarded by `tests/tests/render.rs`.
 
-use crate::condition::{Condition, FramePoints};
+use crate::condition::FramePoints;
 use crate::error::{Error, Result};
 use crate::guide::detail::{detail_transfer, enlarged};
 use crate::guide::layers::{CutOptions, Layers};
-use crate::guide::warp::GuideFrame;
+use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
 use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
 use crate::picture::Picture;
-use crate::stream::compose::Composer;
-use crate::stream::session::{Chunk, Session};
+use crate::stream::pipeline::Pipeline;
+use crate::stream::session::Session;
 use candle_core::Device;
 use glam::Vec2;
-use std::time::Instant;
+use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Pixels the model works on unless the project says otherwise: as many as 384x216 has.
 const MODEL_PX: f64 = 384.0 * 216.0;
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
 
-/// Time of each stage of the last chunk, seconds.
-#[derive(Clone, Debug, Default)]
-pub struct StageSeconds {
-    /// Warping at the model's size and at the output's.
-    pub guide: f64,
-    /// Tracks and guide to channels.
-    pub condition: f64,
-    /// Each denoising pass, then the commit.
-    pub passes: Vec<f64>,
-    /// Latents to pixels and everything of the session outside the network's passes.
-    pub decode: f64,
-    /// Detail transfer.
-    pub detail: f64,
-}
-
 /// A video in the making.
 pub struct Renderer<'a> {
-    layers: Layers,
     scene: Scene,
     field: TrackField,
-    generator: Option<(&'a Checkpoint, Session<'a>)>,
+    /// The guide at the output's size.
+    full: Guide,
+    /// The guide at the model's size, if that is another.
+    small: Option<Guide>,
+    points: Vec<FramePoints>,
+    generator: Option<Pipeline<'a>>,
+    /// Frames at the output's size, if that is another than the generator's.
+    finished: Vec<Picture>,
     model_size: (usize, usize),
     output_size: (usize, usize),
     chunk_frames: usize,
     next_frame: usize,
-    /// Where the time of the last chunk went.
-    pub stages: StageSeconds,
+}
+
+/// A chunk's guide at one size.
+struct Guide {
+    warper: Warper,
+    frames: Vec<GuideFrame>,
 }
 
 /// A model size for a picture: its shape, about as many pixels as Sketch was made for, whole tokens, never more than the picture has.
@@ -98,18 +94,25 @@ impl<'a> Renderer<'a> {
         }
         let scene = Scene::placed(project, &Placement::cover(project.picture_size()?, (width, height)))?;
         let margin = (width.max(height) as f32 * MARGIN) as usize;
-        let layers = Layers::cut(picture, &scene.regions, &CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() });
+        let options = CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() };
+        let layers = Arc::new(Layers::cut(picture, &scene.regions, &options));
         let token_px = checkpoint.map_or(16, |c| c.dit.config.token_px());
+        let model_size = project.size.unwrap_or_else(|| model_size(width, height, token_px));
+        let output_size = output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2)));
+        let chunk_frames = checkpoint.map_or(4, |c| c.dit.config.chunk_frames());
+        let separate = checkpoint.is_some() && model_size != output_size;
         Ok(Self {
-            layers,
             field: scene.track_field(DEFAULT_POINTS),
             scene,
-            generator: checkpoint.map(|c| (c, Session::new(c, device, seed))),
-            model_size: project.size.unwrap_or_else(|| model_size(width, height, token_px)),
-            output_size: output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2))),
-            chunk_frames: checkpoint.map_or(4, |c| c.dit.config.chunk_frames()),
+            full: Guide::new(&layers, output_size, chunk_frames),
+            small: separate.then(|| Guide::new(&layers, model_size, chunk_frames)),
+            points: vec![FramePoints::default(); chunk_frames],
+            finished: Vec::new(),
+            generator: checkpoint.map(|c| Pipeline::new(c, Session::new(c, device, seed))),
+            model_size,
+            output_size,
+            chunk_frames,
             next_frame: 0,
-            stages: StageSeconds::default(),
         })
     }
 
@@ -123,75 +126,67 @@ impl<'a> Renderer<'a> {
         self.model_size
     }
 
-    /// The next frames of the video.
-    pub fn next_chunk(&mut self) -> Result<Vec<Picture>> {
-        self.stages = StageSeconds::default();
-        let frames: Vec<usize> = (self.next_frame..self.next_frame + self.chunk_frames).collect();
+    /// The next frames of the video, in buffers that the chunk after them is made in.
+    pub fn next_chunk(&mut self) -> Result<&[Picture]> {
+        let first = self.next_frame;
         self.next_frame += self.chunk_frames;
-        let mut clock = Instant::now();
-        let full: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.output_size)).collect();
-        if self.generator.is_none() {
-            self.stages.guide = lap(&mut clock);
-            return Ok(full.into_iter().map(|guide| guide.rgb).collect());
+        for i in 0..self.chunk_frames {
+            let (plate, objects) = (self.scene.plate_motion(first + i), self.scene.object_motions(first + i));
+            self.full.warper.warp(&plate, &objects, &mut self.full.frames[i]);
+            if let Some(small) = &mut self.small {
+                small.warper.warp(&plate, &objects, &mut small.frames[i]);
+            }
+            if self.generator.is_some() {
+                self.set_points(i, first + i);
+            }
         }
-        let small: Vec<GuideFrame> = frames.iter().map(|f| self.guide(*f, self.model_size)).collect();
-        self.stages.guide = lap(&mut clock);
-        let points: Vec<FramePoints> = frames.iter().map(|f| self.points(*f)).collect();
-        let Some((checkpoint, session)) = &mut self.generator else { return Ok(Vec::new()) };
-        let config = &checkpoint.dit.config;
-        let condition = Condition::new(config, &checkpoint.codec, &small, &points);
-        self.stages.condition = lap(&mut clock);
-        let mut chunk = Chunk::default();
-        session.next_chunk(&condition, &mut chunk)?;
-        let mut shown = Vec::new();
-        Composer::default().compose(config, &checkpoint.codec, &chunk, &condition, self.model_size.0, self.model_size.1, &mut shown);
-        self.stages.passes = session.pass_seconds.clone();
-        self.stages.decode = lap(&mut clock) - self.stages.passes.iter().sum::<f64>();
-        let finished = shown
-            .into_iter()
-            .zip(&full)
-            .map(|(picture, guide)| if self.model_size == self.output_size { picture } else { self.at_output_size(&picture, guide) })
-            .collect();
-        self.stages.detail = lap(&mut clock);
+        let Self { generator, full, small, finished, points, output_size, .. } = self;
+        finished.resize_with(self.chunk_frames, || Picture::filled(0, 0, [0.0; 3]));
+        let Some(generator) = generator else {
+            finished.iter_mut().zip(&full.frames).for_each(|(finished, guide)| finished.clone_from(&guide.rgb));
+            return Ok(finished);
+        };
+        let Some(small) = small else {
+            generator.advance(&full.frames, points, |_| {})?;
+            return Ok(generator.shown());
+        };
+        let kept = 1.0 - generator.checkpoint().dit.config.fine_correction;
+        generator.advance(&small.frames, points, |shown| {
+            let frames = finished.par_iter_mut().zip(shown).zip(&full.frames);
+            frames.for_each(|((finished, shown), guide)| *finished = at_output_size(shown, guide, *output_size, kept));
+        })?;
         Ok(finished)
     }
 
-    /// Detail of the source is put back where the output is larger than the model's picture; a smaller output is an average of it.
-    fn at_output_size(&self, picture: &Picture, guide: &GuideFrame) -> Picture {
-        let (width, height) = self.output_size;
-        match width >= picture.width && height >= picture.height {
-            true => detail_transfer(picture, guide, self.kept_texture()),
-            false if width <= picture.width && height <= picture.height => picture.resized(width, height),
-            false => enlarged(picture, width, height),
-        }
-    }
-
-    /// How much of the guide's texture stays where the model decides.
-    fn kept_texture(&self) -> f32 {
-        self.generator.as_ref().map_or(1.0, |(checkpoint, _)| 1.0 - checkpoint.dit.config.fine_correction)
-    }
-
-    fn guide(&self, frame: usize, (width, height): (usize, usize)) -> GuideFrame {
-        self.layers.warp(&self.scene.plate_motion(frame), &self.scene.object_motions(frame), width, height)
-    }
-
-    /// Track points of a frame, in px of the model's picture.
-    fn points(&mut self, frame: usize) -> FramePoints {
+    /// Track points of a frame, in px of the model's picture, as the `i`th of a chunk.
+    fn set_points(&mut self, i: usize, frame: usize) {
         self.scene.advance(&mut self.field, frame);
         let scale = Vec2::new(self.model_size.0 as f32 / self.scene.width as f32, self.model_size.1 as f32 / self.scene.height as f32);
-        let tracks = self.field.frame(frame).cloned().unwrap_or_default();
-        FramePoints {
-            ids: self.field.ids.clone(),
-            states: self.field.states(frame).unwrap_or_default().to_vec(),
-            positions: tracks.positions.iter().map(|p| *p * scale).collect(),
-            visible: tracks.visible,
+        let points = &mut self.points[i];
+        points.ids.clone_from(&self.field.ids);
+        points.states.clear();
+        points.states.extend_from_slice(self.field.states(frame).unwrap_or_default());
+        points.positions.clear();
+        points.visible.clear();
+        if let Some(tracks) = self.field.frame(frame) {
+            points.positions.extend(tracks.positions.iter().map(|p| *p * scale));
+            points.visible.extend_from_slice(&tracks.visible);
         }
     }
 }
 
-/// Seconds since `clock`, which starts anew.
-fn lap(clock: &mut Instant) -> f64 {
-    let seconds = clock.elapsed().as_secs_f64();
-    *clock = Instant::now();
-    seconds
+impl Guide {
+    fn new(layers: &Arc<Layers>, (width, height): (usize, usize), frames: usize) -> Self {
+        Self { warper: Warper::new(layers.clone(), width, height), frames: vec![GuideFrame::blank(width, height); frames] }
+    }
+}
+
+/// Detail of the source is put back where the output is larger than the model's picture (the share `kept` of it where the model decides);
+/// a smaller output is an average of it.
+fn at_output_size(picture: &Picture, guide: &GuideFrame, (width, height): (usize, usize), kept: f32) -> Picture {
+    match width >= picture.width && height >= picture.height {
+        true => detail_transfer(picture, guide, kept),
+        false if width <= picture.width && height <= picture.height => picture.resized(width, height),
+        false => enlarged(picture, width, height),
+    }
 }
