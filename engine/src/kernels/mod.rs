@@ -5,10 +5,10 @@
 
 mod attention;
 mod conv;
-mod gemm;
+pub(crate) mod gemm;
 mod linear;
 mod norm;
-mod pointwise;
+pub(crate) mod pointwise;
 pub(crate) mod storage;
 pub mod vector;
 
