@@ -18,6 +18,7 @@ mod tests;
 mod time;
 
 use crate::error::Result;
+use crate::kernels::storage;
 use crate::model::config::Config;
 use crate::model::rope;
 use crate::train::example::Example;
@@ -129,7 +130,8 @@ impl Network {
         } = kept;
         if *rotated != (g.latents, g.rows, g.columns) {
             let table = rope::rotation(config.dim / config.heads, g.latents, g.rows / 2, g.columns / 2, &Device::Cpu)?;
-            *rotation = table.flatten_all()?.to_vec1()?;
+            fit(rotation, table.elem_count());
+            storage::with(&table, |table| rotation.copy_from_slice(table))?;
             *rotated = (g.latents, g.rows, g.columns);
         }
         let levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();
