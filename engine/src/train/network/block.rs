@@ -117,6 +117,15 @@ impl Block {
         })
     }
 
+    /// Second forms of the weights.
+    pub fn buffers(&self) -> [&Vec<f32>; 6] {
+        [&self.q, &self.k, &self.v, &self.o, &self.up, &self.down].map(Linear::buffer)
+    }
+
+    pub fn linears(&mut self) -> [&mut Linear; 6] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.up, &mut self.down]
+    }
+
     /// `x` and `out` (tokens, dim); rows of `out` in dead groups are not written.
     pub fn forward(&self, pass: Pass, live: &[bool], x: &[f32], saved: &mut Saved, scratch: &mut Scratch, out: &mut [f32]) {
         let Pass { geometry: g, values, rotation, time } = pass;
@@ -223,18 +232,6 @@ impl Block {
             gate_backward(dx, modulation(i, 2), projected, dgate, do_);
             self.o.backward(values, Matrix(projected, d), gradient, Held::Replaced);
         });
-        let live_rows = ranges(live, g.group_tokens());
-        let mut take = |linear: &Linear| std::mem::take(&mut gradients[linear.weight]);
-        let [mut o, mut up, mut down, mut q, mut k, mut v] = [&self.o, &self.up, &self.down, &self.q, &self.k, &self.v].map(&mut take);
-        weight_gradients(
-            &live_rows,
-            [
-                WeightGradient { to: &mut up, inputs: d, dy: Matrix(&s.hidden, f), x: Matrix(&s.ffn_in, d) },
-                WeightGradient { to: &mut down, inputs: f, dy: Matrix(&s.ffn_out, d), x: Matrix(activated, f) },
-                WeightGradient { to: &mut o, inputs: d, dy: Matrix(&s.projected, d), x: Matrix(&s.attended, d) },
-            ],
-        );
-
         let operands = Operands { q: Matrix(&s.q, d), k: Matrix(&s.k, d), v: Matrix(&s.qkv[2 * d..], 3 * d), dim: d, heads: self.heads };
         operands.backward(g, live, &s.log_sums, &s.attended, gradient, heads);
 
@@ -249,10 +246,22 @@ impl Block {
             }
             norm_modulate_backward(part(x, i, blocks), modulation(i, 1), gradient, dx, dshift, dscale);
         });
-        let qkv = |at: usize| Matrix(&s.qkv[at * d..], 3 * d);
-        let x = Matrix(&s.attention_in, d);
-        let gradient_of = |to, at| WeightGradient { to, inputs: d, dy: qkv(at), x };
-        weight_gradients(&[0..tokens], [gradient_of(&mut q, 0), gradient_of(&mut k, 1), gradient_of(&mut v, 2)]);
+        let live_rows = ranges(live, g.group_tokens());
+        let mut take = |linear: &Linear| std::mem::take(&mut gradients[linear.weight]);
+        let [mut o, mut up, mut down, mut q, mut k, mut v] = [&self.o, &self.up, &self.down, &self.q, &self.k, &self.v].map(&mut take);
+        let (live, all) = (live_rows.as_slice(), [0..tokens]);
+        let project = |to, at: usize| {
+            let (dy, x) = (Matrix(&s.qkv[at * d..], 3 * d), Matrix(&s.attention_in, d));
+            WeightGradient { to, inputs: d, rows: &all, dy, x }
+        };
+        weight_gradients([
+            WeightGradient { to: &mut down, inputs: f, rows: live, dy: Matrix(&s.ffn_out, d), x: Matrix(activated, f) },
+            WeightGradient { to: &mut up, inputs: d, rows: live, dy: Matrix(&s.hidden, f), x: Matrix(&s.ffn_in, d) },
+            WeightGradient { to: &mut o, inputs: d, rows: live, dy: Matrix(&s.projected, d), x: Matrix(&s.attended, d) },
+            project(&mut q, 0),
+            project(&mut k, 1),
+            project(&mut v, 2),
+        ]);
         for (linear, weight) in [&self.o, &self.up, &self.down, &self.q, &self.k, &self.v].into_iter().zip([o, up, down, q, k, v]) {
             gradients[linear.weight] = weight;
         }

@@ -71,6 +71,15 @@ impl Head {
         })
     }
 
+    /// Second forms of the weights.
+    pub fn buffers(&self) -> [&Vec<f32>; 2] {
+        [&self.unpatch, &self.out].map(Linear::buffer)
+    }
+
+    pub fn linears(&mut self) -> [&mut Linear; 2] {
+        [&mut self.unpatch, &mut self.out]
+    }
+
     /// From `tokens` (tokens, dim), the noise levels' embedding (groups, dim) and the stem (cells, c) to `saved.stream[0]`.
     pub fn forward(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], tokens: &[f32], embedding: &[f32], stem: &[f32], saved: &mut Saved) {
         let d = self.unpatch.from;
@@ -153,8 +162,9 @@ impl Head {
         sum_rows(sums, total);
         gradients[self.norm].copy_from_slice(&total[..c]);
         gradients[self.out.bias].copy_from_slice(&total[c..]);
-        let gradient = WeightGradient { to: &mut gradients[self.out.weight], inputs: c, dy: Matrix(out, width), x: Matrix(normed, c) };
-        weight_gradients(&ranges(live, g.picture_cells()), [gradient]);
+        let rows = ranges(live, g.picture_cells());
+        let gradient = WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
+        weight_gradients([gradient]);
         (losses.iter().sum::<f64>() * scale as f64) as f32
     }
 
@@ -199,7 +209,8 @@ impl Head {
         sum_rows(sums, total);
         gradients[self.modulation].copy_from_slice(&total[..2 * d]);
         gradients[self.unpatch.bias].copy_from_slice(&total[2 * d..]);
-        let gradient = WeightGradient { to: &mut gradients[self.unpatch.weight], inputs: d, dy: Matrix(unpatched, wide), x: Matrix(token_in, d) };
-        weight_gradients(&ranges(live, g.picture_cells() / 4), [gradient]);
+        let rows = ranges(live, g.picture_cells() / 4);
+        let gradient = WeightGradient { to: &mut gradients[self.unpatch.weight], inputs: d, rows: &rows, dy: Matrix(unpatched, wide), x: Matrix(token_in, d) };
+        weight_gradients([gradient]);
     }
 }

@@ -28,6 +28,7 @@ use candle_core::Device;
 use geometry::{Geometry, fit};
 use head::Head;
 use linear::Names;
+use rayon::prelude::*;
 use stem::Stem;
 use time::Time;
 
@@ -106,6 +107,7 @@ impl Network {
         all.extend(head.buffers());
         all.extend(block_scratch.buffers());
         all.extend(conv_scratch.buffers());
+        all.extend(self.blocks.iter().flat_map(|b| b.buffers()).chain(self.stem.buffers()).chain(self.head.buffers()));
         all.extend(&self.gradients);
         all.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
     }
@@ -142,6 +144,8 @@ impl Network {
         // What the last block gives for clean history is not looked at either.
         let live_in = |layer: usize| if layer + 1 == config.layers { &live } else { &every_group };
 
+        let mut linears: Vec<_> = blocks.iter_mut().flat_map(Block::linears).chain(stem.linears()).chain(head.linears()).collect();
+        linears.par_iter_mut().for_each(|linear| linear.prepare(values));
         time.forward(values, levels.into_iter(), time_kept);
         stem.forward(g, values, batch, stem_kept);
         for (i, block) in stem.blocks.iter().enumerate() {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of a weight's gradient per task.
-const ROWS: usize = 48;
+const ROWS: usize = 96;
 
 /// A row-major matrix: rows of `stride` numbers, of which a product takes as many as it needs. Rows may overlap.
 #[derive(Clone, Copy)]
@@ -39,24 +39,26 @@ pub(super) fn tn(size: (usize, usize, usize), to: Target, held: Held, a: Matrix,
     matmul(size, to.0, to.1, held == Held::Kept, View::columns(a.0, a.1), View::rows(b.0, b.1), scale, Threads::One);
 }
 
-/// A weight's gradient to be computed: `to = dy^T x` over some of the rows of both; `to` is (outputs, inputs), without gaps.
+/// A weight's gradient to be computed: `to = dy^T x` over these ranges of the rows of both; `to` is (outputs, inputs), without gaps.
 pub(super) struct WeightGradient<'a> {
     pub to: &'a mut [f32],
     pub inputs: usize,
+    pub rows: &'a [Range<usize>],
     pub dy: Matrix<'a>,
     pub x: Matrix<'a>,
 }
 
-/// Computes several gradients over the same ranges of rows, sharing their parts out to all threads.
-pub(super) fn weight_gradients<const N: usize>(rows: &[Range<usize>], gradients: [WeightGradient; N]) {
+/// Computes several gradients, sharing their parts out to all threads; those with the most inputs should come first.
+pub(super) fn weight_gradients<const N: usize>(gradients: [WeightGradient; N]) {
     let parts: Vec<_> = gradients
         .into_iter()
         .flat_map(|g| {
-            let WeightGradient { to, inputs, dy, x } = g;
-            to.chunks_mut(ROWS * inputs).enumerate().map(move |(i, to)| (to, inputs, Matrix(&dy.0[i * ROWS..], dy.1), x))
+            let WeightGradient { to, inputs, rows, dy, x } = g;
+            let part = move |(i, to)| WeightGradient { to, inputs, rows, dy: Matrix(&dy.0[i * ROWS..], dy.1), x };
+            to.chunks_mut(ROWS * inputs).enumerate().map(part)
         })
         .collect();
-    parts.into_par_iter().with_max_len(1).for_each(|(to, inputs, dy, x)| {
+    parts.into_par_iter().with_max_len(1).for_each(|WeightGradient { to, inputs, rows, dy, x }| {
         let mut held = Held::Replaced;
         for range in rows {
             let (dy, x) = (Matrix(&dy.0[range.start * dy.1..], dy.1), Matrix(&x.0[range.start * x.1..], x.1));

@@ -64,6 +64,15 @@ impl Stem {
         })
     }
 
+    /// Second forms of the weights.
+    pub fn buffers(&self) -> [&Vec<f32>; 3] {
+        [&self.track_head, &self.first, &self.patch].map(Linear::buffer)
+    }
+
+    pub fn linears(&mut self) -> [&mut Linear; 3] {
+        [&mut self.track_head, &mut self.first, &mut self.patch]
+    }
+
     /// The condition of a clip, rows of all its channels.
     fn condition<'a>(&self, example: &'a Example) -> Matrix<'a> {
         Matrix(&example.condition, self.plain + self.track_head.from)
@@ -115,7 +124,7 @@ impl Stem {
         gradients[self.patch.bias].fill(0.0);
         add_columns(dtokens, &mut gradients[self.patch.bias]);
         let (dy, x) = (Matrix(dtokens, self.patch.to), Matrix(folded, self.patch.from));
-        weight_gradients(&[0..g.tokens()], [WeightGradient { to: &mut gradients[self.patch.weight], inputs: self.patch.from, dy, x }]);
+        weight_gradients([WeightGradient { to: &mut gradients[self.patch.weight], inputs: self.patch.from, rows: &[0..g.tokens()], dy, x }]);
     }
 
     /// Gradients of the first layer and the track head from that of `saved.stream[0]`.
@@ -137,9 +146,10 @@ impl Stem {
         gradients[self.first.bias].copy_from_slice(&total[..c]);
         gradients[self.track_head.bias].copy_from_slice(&total[c..]);
         let mut head = std::mem::take(&mut gradients[self.track_head.weight]);
-        let first = WeightGradient { to: &mut gradients[self.first.weight], inputs: width, dy: Matrix(dx, c), x: Matrix(input, width) };
+        let rows = [0..g.cells()];
+        let first = WeightGradient { to: &mut gradients[self.first.weight], inputs: width, rows: &rows, dy: Matrix(dx, c), x: Matrix(input, width) };
         rayon::join(
-            || weight_gradients(&[0..g.cells()], [first]),
+            || weight_gradients([first]),
             || {
                 for (clip, example) in batch.iter().enumerate() {
                     let (cells, condition) = (g.cells() / g.clips, self.condition(example));

@@ -97,7 +97,7 @@ impl Time {
     fn parameters(&self, linear: &Linear, dy: &[f32], x: &[f32], gradients: &mut [Vec<f32>]) {
         let rows = dy.len() / linear.to;
         let (dy_rows, x) = (Matrix(dy, linear.to), Matrix(x, linear.from));
-        weight_gradients(&[0..rows], [WeightGradient { to: &mut gradients[linear.weight], inputs: linear.from, dy: dy_rows, x }]);
+        weight_gradients([WeightGradient { to: &mut gradients[linear.weight], inputs: linear.from, rows: &[0..rows], dy: dy_rows, x }]);
         gradients[linear.bias].fill(0.0);
         add_columns(dy, &mut gradients[linear.bias]);
     }
