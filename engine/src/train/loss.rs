@@ -4,8 +4,9 @@
 //! `network`). Both come out of one pass: the decoded correction is four times larger than the latents and is never kept.
 
 use crate::kernels::gemm::{Threads, View, matmul};
-use crate::kernels::vector::{dispatch, sum};
+use crate::kernels::vector::dispatch;
 use crate::model::dit::Dit;
+use crate::train::network::lanes::{map, total};
 use std::cell::RefCell;
 
 /// What covered pixels weigh against uncovered ones: enough to keep the gate honest.
@@ -37,7 +38,7 @@ thread_local! {
 pub(super) fn uncovered_weight(uncovered: &[f32]) -> f64 {
     dispatch(
         #[inline(always)]
-        || uncovered.chunks(4096).map(|u| 3.0 * f64::from(sum(u.len(), |i| u[i]))).sum(),
+        || uncovered.chunks(4096).map(|u| 3.0 * f64::from(total([u], |[u]| u))).sum(),
     )
 }
 
@@ -85,21 +86,17 @@ impl Truth<'_> {
         for (share, u) in shares.chunks_exact_mut(3).zip(&self.uncovered[cell * n / 3..][..n / 3]) {
             share.fill(*u);
         }
-        let (shares, pixels) = (&shares[..n], &mut pixels[..n]);
-        for i in 0..n {
-            pixels[i] += lean * smooth[i];
-        }
-        let weight = |i: usize| shares[i] + (1.0 - shares[i]) * COVERED_WEIGHT;
-        let open = |i: usize| shares[i] + (1.0 - shares[i]) * gate;
-        let loss = sum(n, |i| {
-            let error = pixels[i] * open(i) - target[i];
-            weight(i) * error * error
+        let shares = &shares[..n];
+        let weight = |u: f32| u + (1.0 - u) * COVERED_WEIGHT;
+        let open = |u: f32| u + (1.0 - u) * gate;
+        map([smooth], [pixels], |[smooth], [pixel]| [pixel + lean * smooth]);
+        let loss = total([pixels, shares, target], |[pixel, u, target]| {
+            let error = pixel * open(u) - target;
+            weight(u) * error * error
         });
-        let dgate = sum(n, |i| 2.0 * weight(i) * (pixels[i] * open(i) - target[i]) * (1.0 - shares[i]) * pixels[i]);
-        for i in 0..n {
-            pixels[i] = 2.0 * weight(i) * (pixels[i] * open(i) - target[i]) * open(i);
-        }
-        scalars[0] = scale * sum(n, |i| pixels[i] * smooth[i]);
+        let dgate = total([pixels, shares, target], |[pixel, u, target]| 2.0 * weight(u) * (pixel * open(u) - target) * (1.0 - u) * pixel);
+        map([shares, target], [pixels], |[u, target], [pixel]| [2.0 * weight(u) * (pixel * open(u) - target) * open(u)]);
+        scalars[0] = scale * total([pixels, smooth], |[pixel, smooth]| pixel * smooth);
         scalars[1] = scale * dgate * gate * (1.0 - gate);
         loss
     }

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::vector::dispatch;
+use crate::train::network::lanes::map;
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -73,7 +74,11 @@ impl AdamW {
         if !lengths().eq(self.values.iter().map(Vec::len)) {
             return Err(Error::field("gradients", "do not fit the trained parameters; they belong to another model"));
         }
-        let square = |block: &[f32]| block.iter().map(|v| (*v as f64).powi(2)).sum::<f64>();
+        let square = |block: &[f32]| {
+            let mut sums = [0f64; 8];
+            block.chunks(8).for_each(|eight| sums.iter_mut().zip(eight).for_each(|(sum, v)| *sum += f64::from(*v).powi(2)));
+            sums.iter().sum::<f64>()
+        };
         let squares: Vec<f64> = gradients.par_iter().flat_map(|g| g.par_chunks(BLOCK).map(square)).collect();
         let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
@@ -163,15 +168,13 @@ impl Update {
     #[inline(always)]
     fn apply(&self, keep: f32, gradient: &[f32], value: &mut [f32], first: &mut [f32], second: &mut [f32], average: &mut [f32]) {
         let (b1, b2) = (BETAS.0 as f32, BETAS.1 as f32);
-        let n = gradient.len();
-        let (value, first, second, average) = (&mut value[..n], &mut first[..n], &mut second[..n], &mut average[..n]);
-        for i in 0..n {
-            let g = gradient[i] * self.clip;
-            first[i] = b1 * first[i] + (1.0 - b1) * g;
-            second[i] = b2 * second[i] + (1.0 - b2) * g * g;
-            value[i] = value[i] * keep - self.step * first[i] / ((second[i] * self.second_scale).sqrt() + 1e-8);
-            average[i] += (1.0 - self.ema) * (value[i] - average[i]);
-        }
+        map([gradient], [value, first, second, average], |[gradient], [value, first, second, average]| {
+            let g = gradient * self.clip;
+            let first = b1 * first + (1.0 - b1) * g;
+            let second = b2 * second + (1.0 - b2) * g * g;
+            let value = value * keep - self.step * first / ((second * self.second_scale).sqrt() + 1e-8);
+            [value, first, second, average + (1.0 - self.ema) * (value - average)]
+        });
     }
 }
 

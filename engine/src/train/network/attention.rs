@@ -4,9 +4,10 @@
 //! Invariant: a query sees its own chunk and all before it; tiles of dead groups cost nothing. Guarded by `tests.rs`.
 
 use super::geometry::Geometry;
+use super::lanes::{map, total};
 use super::ops::cut;
 use super::product::{Held, Matrix, Target, nn, nt, tn};
-use crate::kernels::vector::{dispatch, exp2, max, sum};
+use crate::kernels::vector::{dispatch, exp2, max};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -112,11 +113,11 @@ fn exponentials<'a>(p: &mut [f32], keys: usize, log_sums: impl Iterator<Item = &
         || {
             for (row, log_sum) in p.chunks_exact_mut(keys).zip(log_sums) {
                 let top = max(row);
-                row.iter_mut().for_each(|value| *value = exp2(*value - top));
-                let total = sum(keys, |i| row[i]);
-                let share = 1.0 / total;
-                row.iter_mut().for_each(|value| *value *= share);
-                *log_sum = top + total.log2();
+                map([], [row], |[], [value]| [exp2(value - top)]);
+                let sum = total([row], |[value]| value);
+                let share = 1.0 / sum;
+                map([], [row], |[], [value]| [value * share]);
+                *log_sum = top + sum.log2();
             }
         },
     );
@@ -138,11 +139,11 @@ fn score_gradients<'a>(
             let rows = p.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).zip(log_sums);
             for (row, ((p, dp), log_sum)) in rows.enumerate() {
                 let (out, dout) = (&out.0[row * out.1..][..hd], &dout.0[row * dout.1..][..hd]);
-                let delta = sum(hd, |i| dout[i] * out[i]);
-                for (p, dp) in p.iter_mut().zip(dp) {
-                    *p = exp2(*p - log_sum);
-                    *dp = *p * (*dp - delta);
-                }
+                let delta = total([dout, out], |[dout, out]| dout * out);
+                map([], [p, dp], |[], [p, dp]| {
+                    let p = exp2(p - log_sum);
+                    [p, p * (dp - delta)]
+                });
             }
         },
     );

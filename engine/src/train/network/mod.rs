@@ -9,6 +9,7 @@ mod block;
 mod conv_block;
 mod geometry;
 mod head;
+pub(super) mod lanes;
 mod linear;
 mod ops;
 mod product;

@@ -4,7 +4,8 @@
 //! Invariant: an operation's result for a row does not depend on how the rows are cut. Guarded by `tests.rs`.
 
 use crate::kernels::pointwise::{GELU_A, GELU_C, gelu_gate};
-use crate::kernels::vector::{dispatch, sum};
+use super::lanes::{map, total};
+use crate::kernels::vector::dispatch;
 
 const EPSILON: f32 = 1e-6;
 
@@ -50,14 +51,14 @@ pub(super) fn fill_rows(to: &mut [f32], row: &[f32]) {
 #[inline(always)]
 fn statistics(x: &[f32]) -> (f32, f32) {
     let d = x.len() as f32;
-    let mean = sum(x.len(), |i| x[i]) / d;
-    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / d;
+    let mean = total([x], |[x]| x) / d;
+    let variance = total([x], |[x]| (x - mean) * (x - mean)) / d;
     (mean, 1.0 / (variance + EPSILON).sqrt())
 }
 
 #[inline(always)]
 fn reciprocal_rms(x: &[f32]) -> f32 {
-    1.0 / (sum(x.len(), |i| x[i] * x[i]) / x.len() as f32 + EPSILON).sqrt()
+    1.0 / (total([x], |[x]| x * x) / x.len() as f32 + EPSILON).sqrt()
 }
 
 /// Layer norm of each row, `* (1 + scale) + shift`; `x` and `y` (rows, d), `shift` and `scale` (d).
@@ -68,9 +69,7 @@ pub(super) fn norm_modulate(x: &[f32], shift: &[f32], scale: &[f32], y: &mut [f3
         || {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                 let (mean, rstd) = statistics(x);
-                for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = (x - mean) * rstd * (1.0 + scale) + shift;
-                }
+                map([x, scale, shift], [y], |[x, scale, shift], _| [(x - mean) * rstd * (1.0 + scale) + shift]);
             }
         },
     );
@@ -79,20 +78,17 @@ pub(super) fn norm_modulate(x: &[f32], shift: &[f32], scale: &[f32], y: &mut [f3
 /// Gradient of [`norm_modulate`]; adds to `dx`, `dshift` and `dscale`.
 pub(super) fn norm_modulate_backward(x: &[f32], scale: &[f32], dy: &[f32], dx: &mut [f32], dshift: &mut [f32], dscale: &mut [f32]) {
     let d = scale.len();
-    let (dshift, dscale) = (&mut dshift[..d], &mut dscale[..d]);
     dispatch(
         #[inline(always)]
         || {
             for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
                 let (mean, rstd) = statistics(x);
-                let a = sum(d, |i| dy[i] * (1.0 + scale[i])) / d as f32;
-                let b = sum(d, |i| dy[i] * (1.0 + scale[i]) * ((x[i] - mean) * rstd)) / d as f32;
-                for i in 0..d {
-                    let normed = (x[i] - mean) * rstd;
-                    dx[i] += rstd * (dy[i] * (1.0 + scale[i]) - a - normed * b);
-                    dshift[i] += dy[i];
-                    dscale[i] += dy[i] * normed;
-                }
+                let a = total([dy, scale], |[dy, scale]| dy * (1.0 + scale)) / d as f32;
+                let b = total([dy, scale, x], |[dy, scale, x]| dy * (1.0 + scale) * ((x - mean) * rstd)) / d as f32;
+                map([x, dy, scale], [dx, &mut *dshift, &mut *dscale], |[x, dy, scale], [dx, dshift, dscale]| {
+                    let normed = (x - mean) * rstd;
+                    [dx + rstd * (dy * (1.0 + scale) - a - normed * b), dshift + dy, dscale + dy * normed]
+                });
             }
         },
     );
@@ -106,9 +102,7 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], y: &mut [f32]) {
         || {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
                 let r = reciprocal_rms(x);
-                for ((y, x), weight) in y.iter_mut().zip(x).zip(weight) {
-                    *y = x * r * weight;
-                }
+                map([x, weight], [y], |[x, weight], _| [x * r * weight]);
             }
         },
     );
@@ -117,17 +111,15 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], y: &mut [f32]) {
 /// Gradient of [`rms_norm`]; adds to `dx` and `dweight`.
 pub(super) fn rms_norm_backward(x: &[f32], weight: &[f32], dy: &[f32], dx: &mut [f32], dweight: &mut [f32]) {
     let d = weight.len();
-    let dweight = &mut dweight[..d];
     dispatch(
         #[inline(always)]
         || {
             for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
                 let r = reciprocal_rms(x);
-                let a = sum(d, |i| dy[i] * weight[i] * x[i]) * r * r / d as f32;
-                for i in 0..d {
-                    dx[i] += r * (dy[i] * weight[i] - x[i] * a);
-                    dweight[i] += dy[i] * x[i] * r;
-                }
+                let a = total([dy, weight, x], |[dy, weight, x]| dy * weight * x) * r * r / d as f32;
+                map([x, dy, weight], [dx, &mut *dweight], |[x, dy, weight], [dx, dweight]| {
+                    [dx + r * (dy * weight - x * a), dweight + dy * x * r]
+                });
             }
         },
     );
@@ -139,10 +131,10 @@ pub(super) fn norm_rotate(x: &[f32], weight: &[f32], rotation: &[f32], y: &mut [
     let (half, r) = (rotation.len() / 2, reciprocal_rms(x));
     let (cos, sin) = rotation.split_at(half);
     for ((y, x), weight) in y.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)).zip(weight.chunks_exact(2 * half)) {
-        for i in 0..half {
-            let (a, b) = (x[2 * i] * weight[2 * i] * r, x[2 * i + 1] * weight[2 * i + 1] * r);
-            y[2 * i] = a * cos[i] - b * sin[i];
-            y[2 * i + 1] = a * sin[i] + b * cos[i];
+        let pairs = y.chunks_exact_mut(2).zip(x.chunks_exact(2)).zip(weight.chunks_exact(2));
+        for (((y, x), weight), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+            let (a, b) = (x[0] * weight[0] * r, x[1] * weight[1] * r);
+            (y[0], y[1]) = (a * cos - b * sin, a * sin + b * cos);
         }
     }
 }
@@ -150,29 +142,21 @@ pub(super) fn norm_rotate(x: &[f32], weight: &[f32], rotation: &[f32], y: &mut [
 /// Rotates one head's pairs back: the gradient of the rotation.
 #[inline(always)]
 pub(super) fn rotate_back(dy: &[f32], rotation: &[f32], dx: &mut [f32]) {
-    let half = rotation.len() / 2;
-    let (cos, sin) = rotation.split_at(half);
-    let (dy, dx) = (&dy[..2 * half], &mut dx[..2 * half]);
-    for i in 0..half {
-        let (a, b) = (dy[2 * i], dy[2 * i + 1]);
-        dx[2 * i] = a * cos[i] + b * sin[i];
-        dx[2 * i + 1] = b * cos[i] - a * sin[i];
+    let (cos, sin) = rotation.split_at(rotation.len() / 2);
+    for ((dx, dy), (cos, sin)) in dx.chunks_exact_mut(2).zip(dy.chunks_exact(2)).zip(cos.iter().zip(sin)) {
+        (dx[0], dx[1]) = (dy[0] * cos + dy[1] * sin, dy[1] * cos - dy[0] * sin);
     }
 }
 
 /// Gradient of the RMS norm of one row, written over the row itself; adds to `dweight` and `dbias`, the bias that `x` contains.
 #[inline(always)]
 pub(super) fn rms_norm_backward_in_place(x: &mut [f32], weight: &[f32], dy: &[f32], dweight: &mut [f32], dbias: &mut [f32]) {
-    let d = weight.len();
-    let (x, dy, dweight, dbias) = (&mut x[..d], &dy[..d], &mut dweight[..d], &mut dbias[..d]);
     let r = reciprocal_rms(x);
-    let a = sum(d, |i| dy[i] * weight[i] * x[i]) * r * r / d as f32;
-    for i in 0..d {
-        let value = x[i];
-        x[i] = r * (dy[i] * weight[i] - value * a);
-        dweight[i] += dy[i] * value * r;
-        dbias[i] += x[i];
-    }
+    let a = total([dy, weight, x], |[dy, weight, x]| dy * weight * x) * r * r / x.len() as f32;
+    map([dy, weight], [x, dweight, dbias], |[dy, weight], [x, dweight, dbias]| {
+        let dx = r * (dy * weight - x * a);
+        [dx, dweight + dy * x * r, dbias + dx]
+    });
 }
 
 /// `out = x + y * gate`; `gate` (d).
@@ -182,9 +166,7 @@ pub(super) fn gate_residual(x: &[f32], y: &[f32], gate: &[f32], out: &mut [f32])
         #[inline(always)]
         || {
             for ((out, x), y) in out.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(y.chunks_exact(d)) {
-                for (((out, x), y), gate) in out.iter_mut().zip(x).zip(y).zip(gate) {
-                    *out = x + y * gate;
-                }
+                map([x, y, gate], [out], |[x, y, gate], _| [x + y * gate]);
             }
         },
     );
@@ -193,17 +175,13 @@ pub(super) fn gate_residual(x: &[f32], y: &[f32], gate: &[f32], out: &mut [f32])
 /// Gradient of [`gate_residual`] to `y`, written over `y`; adds to `dgate` and `dbias`, the bias that `y` contains.
 pub(super) fn gate_backward(dout: &[f32], gate: &[f32], y: &mut [f32], dgate: &mut [f32], dbias: &mut [f32]) {
     let d = gate.len();
-    let (dgate, dbias) = (&mut dgate[..d], &mut dbias[..d]);
     dispatch(
         #[inline(always)]
         || {
             for (y, dout) in y.chunks_exact_mut(d).zip(dout.chunks_exact(d)) {
-                for i in 0..d {
-                    let dy = dout[i] * gate[i];
-                    dgate[i] += dout[i] * y[i];
-                    dbias[i] += dy;
-                    y[i] = dy;
-                }
+                map([dout, gate], [y, &mut *dgate, &mut *dbias], |[dout, gate], [y, dgate, dbias]| {
+                    [dout * gate, dgate + dout * y, dbias + dout * gate]
+                });
             }
         },
     );
@@ -213,7 +191,7 @@ pub(super) fn gate_backward(dout: &[f32], gate: &[f32], y: &mut [f32], dgate: &m
 pub(super) fn gelu(x: &[f32], y: &mut [f32]) {
     dispatch(
         #[inline(always)]
-        || y.iter_mut().zip(x).for_each(|(y, x)| *y = x * gelu_gate(*x)),
+        || map([x], [y], |[x], _| [x * gelu_gate(x)]),
     );
 }
 
@@ -231,12 +209,10 @@ pub(super) fn gelu_backward(x: &mut [f32], y: &mut [f32], dbias: &mut [f32]) {
         #[inline(always)]
         || {
             for (x, y) in x.chunks_exact_mut(d).zip(y.chunks_exact_mut(d)) {
-                for i in 0..d {
-                    let (value, slope) = gelu_and_slope(x[i]);
-                    x[i] = y[i] * slope;
-                    y[i] = value;
-                    dbias[i] += x[i];
-                }
+                map([], [x, y, &mut *dbias], |[], [x, y, dbias]| {
+                    let (value, slope) = gelu_and_slope(x);
+                    [y * slope, value, dbias + y * slope]
+                });
             }
         },
     );
@@ -249,10 +225,7 @@ pub(super) fn bias_gelu(x: &[f32], bias: &[f32], y: &mut [f32]) {
         #[inline(always)]
         || {
             for (y, x) in y.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
-                for ((y, x), bias) in y.iter_mut().zip(x).zip(bias) {
-                    let x = x + bias;
-                    *y = x * gelu_gate(x);
-                }
+                map([x, bias], [y], |[x, bias], _| [(x + bias) * gelu_gate(x + bias)]);
             }
         },
     );
@@ -261,17 +234,14 @@ pub(super) fn bias_gelu(x: &[f32], bias: &[f32], y: &mut [f32]) {
 /// Gradient of [`bias_gelu`]: `x` becomes its own gradient, `y` the value; adds to `dbias`.
 pub(super) fn bias_gelu_backward(x: &mut [f32], bias: &[f32], dy: &[f32], y: &mut [f32], dbias: &mut [f32]) {
     let d = bias.len();
-    let dbias = &mut dbias[..d];
     dispatch(
         #[inline(always)]
         || {
             for ((x, y), dy) in x.chunks_exact_mut(d).zip(y.chunks_exact_mut(d)).zip(dy.chunks_exact(d)) {
-                for i in 0..d {
-                    let (value, slope) = gelu_and_slope(x[i] + bias[i]);
-                    x[i] = dy[i] * slope;
-                    y[i] = value;
-                    dbias[i] += x[i];
-                }
+                map([dy, bias], [x, y, &mut *dbias], |[dy, bias], [x, _, dbias]| {
+                    let (value, slope) = gelu_and_slope(x + bias);
+                    [dy * slope, value, dbias + dy * slope]
+                });
             }
         },
     );
@@ -284,9 +254,7 @@ pub(super) fn add_columns(rows: &[f32], to: &mut [f32]) {
         #[inline(always)]
         || {
             for row in rows.chunks_exact(d) {
-                for (to, value) in to.iter_mut().zip(row) {
-                    *to += value;
-                }
+                map([row], [&mut *to], |[row], [to]| [to + row]);
             }
         },
     );
