@@ -93,11 +93,19 @@ impl<'a> Operands<'a> {
                     }
                     let keys = (group + 1) * g.group_tokens() - clip;
                     let (p, dp) = (first(p, rows * keys), first(dp, rows * keys));
-                    let (out, dout) = (Matrix(&out[query * self.dim + head * hd..], self.dim), Matrix(&dout[query * self.dim + head * hd..], self.dim));
+                    let (out, dout) =
+                        (Matrix(&out[query * self.dim + head * hd..], self.dim), Matrix(&dout[query * self.dim + head * hd..], self.dim));
                     self.scores((query, rows), (clip, keys), head, p);
                     nt((rows, hd, keys), Target(dp, keys), Held::Replaced, dout, self.at(self.v, clip, head), 1.0);
                     score_gradients(p, dp, keys, hd, log_sums[query * heads + head..].iter().step_by(heads), out, dout);
-                    nn((rows, keys, hd), Target(&mut dq[start * hd..], hd), Held::Replaced, Matrix(dp, keys), self.at(self.k, clip, head), scale);
+                    nn(
+                        (rows, keys, hd),
+                        Target(&mut dq[start * hd..], hd),
+                        Held::Replaced,
+                        Matrix(dp, keys),
+                        self.at(self.k, clip, head),
+                        scale,
+                    );
                     tn((keys, rows, hd), Target(dk, hd), Held::Kept, Matrix(dp, keys), self.at(self.q, query, head), scale);
                     tn((keys, rows, hd), Target(dv, hd), Held::Kept, Matrix(p, keys), dout, 1.0);
                 }

@@ -136,7 +136,9 @@ impl Block {
             modulation.copy_from_slice(time);
             add(modulation, &values[self.modulation]);
         }
-        for buffer in [&mut s.attention_in, &mut s.q, &mut s.k, &mut s.attended, &mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.ffn_out] {
+        for buffer in
+            [&mut s.attention_in, &mut s.q, &mut s.k, &mut s.attended, &mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.ffn_out]
+        {
             fit(buffer, tokens * d);
         }
         fit(&mut s.qkv, tokens * 3 * d);
@@ -169,10 +171,8 @@ impl Block {
         operands.forward(g, live, &mut s.attended, &mut s.log_sums);
 
         let attended = &s.attended;
-        let parts = cut(
-            blocks,
-            [&mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.hidden, &mut scratch.activated, &mut s.ffn_out, out],
-        );
+        let parts =
+            cut(blocks, [&mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.hidden, &mut scratch.activated, &mut s.ffn_out, out]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [projected, middle, ffn_in, hidden, activated, ffn_out, out])| {
             if !live[i / g.blocks_per_group()] {
                 return;
@@ -301,7 +301,8 @@ impl Block {
         [dq, dk, dv, dnorm_q, dnorm_k]: [&mut [f32]; 5],
     ) {
         let (d, hd) = (self.dim, self.dim / self.heads);
-        let head_row = |head: usize, part: usize, token: usize| &heads[(((clip * self.heads + head) * 3 + part) * clip_tokens + token) * hd..][..hd];
+        let head_row =
+            |head: usize, part: usize, token: usize| &heads[(((clip * self.heads + head) * 3 + part) * clip_tokens + token) * hd..][..hd];
         let (norm_q, norm_k) = (&values[self.norm_q], &values[self.norm_k]);
         dispatch(
             #[inline(always)]

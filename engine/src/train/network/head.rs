@@ -2,10 +2,10 @@
 //!
 //! Invariant: agrees with the second half of `model::dit::Dit::forward`. Guarded by `tests.rs`.
 
+use super::block::ranges;
 use super::conv_block::{self, ConvBlock};
 use super::geometry::{Geometry, fit};
 use super::linear::{Linear, Names};
-use super::block::ranges;
 use super::ops::{add, add_columns, cut, norm_modulate, norm_modulate_backward, part, rms_norm, rms_norm_backward, sum_rows};
 use super::product::{Held, Matrix, WeightGradient, weight_gradients};
 use super::stem::{add_unfolded, fold};
@@ -81,7 +81,16 @@ impl Head {
     }
 
     /// From `tokens` (tokens, dim), the noise levels' embedding (groups, dim) and the stem (cells, c) to `saved.stream[0]`.
-    pub fn forward(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], tokens: &[f32], embedding: &[f32], stem: &[f32], saved: &mut Saved) {
+    pub fn forward(
+        &self,
+        g: Geometry,
+        values: &[Vec<f32>],
+        live: &[bool],
+        tokens: &[f32],
+        embedding: &[f32],
+        stem: &[f32],
+        saved: &mut Saved,
+    ) {
         let d = self.unpatch.from;
         let Saved { modulation, token_in, unpatched, stream, .. } = saved;
         fit(modulation, g.groups() * 2 * d);
@@ -163,7 +172,8 @@ impl Head {
         gradients[self.norm].copy_from_slice(&total[..c]);
         gradients[self.out.bias].copy_from_slice(&total[c..]);
         let rows = ranges(live, g.picture_cells());
-        let gradient = WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
+        let gradient =
+            WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
         weight_gradients([gradient]);
         (losses.iter().sum::<f64>() * scale as f64) as f32
     }
@@ -210,7 +220,13 @@ impl Head {
         gradients[self.modulation].copy_from_slice(&total[..2 * d]);
         gradients[self.unpatch.bias].copy_from_slice(&total[2 * d..]);
         let rows = ranges(live, g.picture_cells() / 4);
-        let gradient = WeightGradient { to: &mut gradients[self.unpatch.weight], inputs: d, rows: &rows, dy: Matrix(unpatched, wide), x: Matrix(token_in, d) };
+        let gradient = WeightGradient {
+            to: &mut gradients[self.unpatch.weight],
+            inputs: d,
+            rows: &rows,
+            dy: Matrix(unpatched, wide),
+            x: Matrix(token_in, d),
+        };
         weight_gradients([gradient]);
     }
 }

@@ -15,7 +15,11 @@ fn load(row: &[f32], at: usize) -> [f32; LANES] {
 
 /// Every number of the `N` rows `to` becomes what `f` makes of the numbers that `from` and `to` hold in its place.
 #[inline(always)]
-pub(in crate::train) fn map<const M: usize, const N: usize>(from: [&[f32]; M], to: [&mut [f32]; N], f: impl Fn([f32; M], [f32; N]) -> [f32; N]) {
+pub(in crate::train) fn map<const M: usize, const N: usize>(
+    from: [&[f32]; M],
+    to: [&mut [f32]; N],
+    f: impl Fn([f32; M], [f32; N]) -> [f32; N],
+) {
     let n = to.first().map_or(0, |row| row.len());
     let mut at = 0;
     while at + LANES <= n {

@@ -3,8 +3,8 @@
 //!
 //! Invariant: an operation's result for a row does not depend on how the rows are cut. Guarded by `tests.rs`.
 
-use crate::kernels::pointwise::{GELU_A, GELU_C, gelu_gate};
 use super::lanes::{map, total};
+use crate::kernels::pointwise::{GELU_A, GELU_C, gelu_gate};
 use crate::kernels::vector::dispatch;
 
 const EPSILON: f32 = 1e-6;

@@ -114,7 +114,15 @@ impl Stem {
     }
 
     /// Adds the gradient that comes through the tokens to `dstem`, that of the last of `saved.stream`.
-    pub fn embed_backward(&self, g: Geometry, values: &[Vec<f32>], saved: &mut Saved, dtokens: &[f32], dstem: &mut [f32], gradients: &mut [Vec<f32>]) {
+    pub fn embed_backward(
+        &self,
+        g: Geometry,
+        values: &[Vec<f32>],
+        saved: &mut Saved,
+        dtokens: &[f32],
+        dstem: &mut [f32],
+        gradients: &mut [Vec<f32>],
+    ) {
         let Saved { folded, dfolded, .. } = saved;
         fit(dfolded, folded.len());
         cut(g.pictures(), [dfolded, dstem]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dfolded, dstem])| {
@@ -124,7 +132,13 @@ impl Stem {
         gradients[self.patch.bias].fill(0.0);
         add_columns(dtokens, &mut gradients[self.patch.bias]);
         let (dy, x) = (Matrix(dtokens, self.patch.to), Matrix(folded, self.patch.from));
-        weight_gradients([WeightGradient { to: &mut gradients[self.patch.weight], inputs: self.patch.from, rows: &[0..g.tokens()], dy, x }]);
+        weight_gradients([WeightGradient {
+            to: &mut gradients[self.patch.weight],
+            inputs: self.patch.from,
+            rows: &[0..g.tokens()],
+            dy,
+            x,
+        }]);
     }
 
     /// Gradients of the first layer and the track head from that of `saved.stream[0]`.
@@ -147,7 +161,13 @@ impl Stem {
         gradients[self.track_head.bias].copy_from_slice(&total[c..]);
         let mut head = std::mem::take(&mut gradients[self.track_head.weight]);
         let rows = [0..g.cells()];
-        let first = WeightGradient { to: &mut gradients[self.first.weight], inputs: width, rows: &rows, dy: Matrix(dx, c), x: Matrix(input, width) };
+        let first = WeightGradient {
+            to: &mut gradients[self.first.weight],
+            inputs: width,
+            rows: &rows,
+            dy: Matrix(dx, c),
+            x: Matrix(input, width),
+        };
         rayon::join(
             || weight_gradients([first]),
             || {
