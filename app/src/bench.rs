@@ -236,7 +236,7 @@ fn to_rgba8(frames: &[Picture], bytes: &mut [u8]) {
 }
 
 fn training(config: &Config, steps: usize, as_json: bool) -> anyhow::Result<()> {
-    const BATCH: usize = 8;
+    const BATCH: usize = 4;
     const CELLS: (usize, usize) = (16, 16);
     let times = kinebrush_engine::train::speed::step_milliseconds(config, BATCH, CELLS, steps)?;
     let ms = median(&times);

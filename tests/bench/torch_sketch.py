@@ -1,10 +1,10 @@
 """Sketch's network in plain PyTorch (f32, eager, CPU): what our kernels are measured against. Prints one line of JSON.
 
     pip install torch
-    python tests/bench/torch_sketch.py --threads 2 --count 5
+    python tests/bench/torch_sketch.py --threads 2 --count 5 [--training]
 
-`training_step_ms`: forward, loss, backward, clipping and AdamW on 8 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
-`kinebrush_engine::train::speed::step_milliseconds`. `inference_chunk_ms`: the passes of one chunk at 384x216 through a full KV window,
+`training_step_ms`: forward, loss, backward, clipping and AdamW on 4 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
+`kinebrush bench --training`. `inference_chunk_ms`: the passes of one chunk at 384x216 through a full KV window,
 and its decoding; ours is `Session::next_chunk`. PyTorch gets what suits it: channels-last convolutions, its own fused attention, fused
 AdamW, no average of the parameters. Where other programs run too, set OMP_WAIT_POLICY=PASSIVE, or its threads wait in a busy loop for
 one another and everything takes several times as long.
@@ -135,7 +135,7 @@ def measure(count, run):
     return [round(statistics.median(column), 1) for column in zip(*times)]
 
 
-def training_step(count, batch=8, rows=16, columns=16):
+def training_step(count, batch=4, rows=16, columns=16):
     chunks = SINK + WINDOW + 1
     latents = chunks * CHUNK
     dit = Dit()
@@ -180,13 +180,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=5, help="runs of which the median is taken")
+    parser.add_argument("--training", action="store_true", help="the training step only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     parameters, step = training_step(arguments.count)
-    chunk = inference_chunk(arguments.count)
-    print(json.dumps({
+    figures = {
         "torch": torch.__version__, "threads": arguments.threads, "parameters": parameters,
         "training_step_ms": step[0], "training_step_cpu_ms": step[1],
-        "inference_chunk_ms": chunk[0], "inference_chunk_cpu_ms": chunk[1],
-    }))
+    }
+    if not arguments.training:
+        chunk = inference_chunk(arguments.count)
+        figures |= {"inference_chunk_ms": chunk[0], "inference_chunk_cpu_ms": chunk[1]}
+    print(json.dumps(figures))

@@ -6,12 +6,12 @@
 pub mod aligned;
 mod attention;
 mod conv;
-mod gemm;
+pub(crate) mod gemm;
 pub mod isa;
 mod linear;
 mod norm;
 pub mod panels;
-mod pointwise;
+pub(crate) mod pointwise;
 pub(crate) mod storage;
 pub mod vector;
 

@@ -10,12 +10,13 @@ const BLOCK: usize = 1 << 14;
 
 pub struct Gelu;
 
-const GELU_A: f32 = 0.044_715;
+pub(crate) const GELU_A: f32 = 0.044_715;
 /// 2 sqrt(2 / pi): tanh(u) = 2 sigmoid(2u) - 1.
-const GELU_C: f32 = 1.595_769_1;
+pub(crate) const GELU_C: f32 = 1.595_769_1;
 
+/// What GELU multiplies `x` by.
 #[inline(always)]
-fn gelu_gate(x: f32) -> f32 {
+pub(crate) fn gelu_gate(x: f32) -> f32 {
     1.0 / (1.0 + exp2(-std::f32::consts::LOG2_E * GELU_C * x * (1.0 + GELU_A * x * x)))
 }
 

@@ -77,7 +77,7 @@ pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec
 fn frame_times(config: &Config, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let chunk = config.chunk_frames();
     let first = if rng.random_bool(0.5) { chunk } else { rng.random_range(chunk..10 * chunk) };
-    let rest = (config.sink_chunks + config.window_chunks + 1 - config.sink_chunks) * chunk;
+    let rest = (config.window_chunks + 1) * chunk;
     (0..config.sink_chunks * chunk).chain(first..first + rest).map(|t| t as f32).collect()
 }
 

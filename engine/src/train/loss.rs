@@ -1,120 +1,104 @@
 //! The training loss: squared error of the shown pixels, where the correction is confined exactly as a session confines it.
 //!
-//! Invariant: value and gradient agree with the plain formula (finite differences in the tests below). One op, because the decoded
-//! correction is four times larger than the latents and candle would keep several copies of it.
+//! Invariant: value and gradient agree with the plain formula (finite differences in the tests below, candle's graph in those of
+//! `network`). Both come out of one pass: the decoded correction is four times larger than the latents and is never kept.
 
-use crate::kernels::{product_nn, product_nt, storage};
+use crate::kernels::gemm::{Threads, View, matmul};
+use crate::kernels::vector::dispatch;
 use crate::model::dit::Dit;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
-use std::sync::Arc;
+use crate::train::network::lanes::{map, total};
+use std::cell::RefCell;
 
 /// What covered pixels weigh against uncovered ones: enough to keep the gate honest.
-const COVERED_WEIGHT: f32 = 0.1;
-/// Cells a task works on; a fixed number, so that sums do not depend on the number of threads.
+pub(super) const COVERED_WEIGHT: f32 = 0.1;
+/// Cells decoded at once.
 const BLOCK: usize = 256;
 
-/// Mean squared error of guide + correction against the truth over uncovered pixels (covered ones weigh little).
-///
-/// Input: the network's output, (.., channels + 2), as many rows as cells: correction, lean to the smooth guide, gate's logit.
-#[derive(Clone)]
-pub struct PatchLoss {
+/// What the network's output for some cells is compared with.
+#[derive(Clone, Copy)]
+pub(super) struct Truth<'a> {
+    /// Numbers of a cell's pixels.
+    pub patch: usize,
     /// Decoding matrix of the codec, (channels, patch_len).
-    pub decoder: Arc<Vec<f32>>,
+    pub decoder: &'a [f32],
     /// Truth minus guide, (cells, patch_len).
-    pub target: Arc<Vec<f32>>,
+    pub target: &'a [f32],
     /// Smooth guide minus guide, (cells, patch_len).
-    pub smooth: Arc<Vec<f32>>,
+    pub smooth: &'a [f32],
     /// Share of each pixel that was not seen, (cells, patch_len / 3).
-    pub uncovered: Arc<Vec<f32>>,
-    /// Weight of each cell: 0 for clean history.
-    pub cells: Arc<Vec<f32>>,
+    pub uncovered: &'a [f32],
 }
 
-impl PatchLoss {
-    fn norm(&self) -> f32 {
-        let per_cell = self.uncovered.len() / self.cells.len();
-        let sum = |(cell, u): (&f32, &[f32])| cell * 3.0 * u.iter().sum::<f32>();
-        self.cells.iter().zip(self.uncovered.chunks_exact(per_cell)).map(sum).sum::<f32>().max(3.0 * per_cell as f32)
+thread_local! {
+    /// Pixels of a block, then one cell's shares of uncovered: grows once and stays.
+    static PIXELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What these pixels add to the divisor of the mean: three colours of each uncovered one.
+pub(super) fn uncovered_weight(uncovered: &[f32]) -> f64 {
+    dispatch(
+        #[inline(always)]
+        || uncovered.chunks(4096).map(|u| 3.0 * f64::from(total([u], |[u]| u))).sum(),
+    )
+}
+
+impl Truth<'_> {
+    /// Sum of squared errors of guide + correction over the pixels, uncovered ones at full weight; `out`, rows of channels + 2
+    /// (correction, lean to the smooth guide, gate's logit), becomes `scale` times its gradient. The sum is not scaled.
+    pub fn loss(&self, out: &mut [f32], scale: f32) -> f64 {
+        let patch = self.patch;
+        let width = self.decoder.len() / patch + 2;
+        PIXELS.with_borrow_mut(|buffer| {
+            let room = (BLOCK + 1) * patch;
+            if buffer.len() < room {
+                buffer.resize(room, 0.0);
+            }
+            let (pixels, shares) = buffer.split_at_mut(BLOCK * patch);
+            out.chunks_mut(BLOCK * width).enumerate().map(|(i, out)| self.block(i * BLOCK, out, scale, pixels, shares)).sum()
+        })
     }
 
-    /// Sum of the loss over a block of cells; adds to its gradient where asked.
-    fn block(&self, block: usize, out: &[f32], mut gradient: Option<(&mut [f32], f32)>) -> f32 {
-        let n = 3 * self.uncovered.len() / self.cells.len();
-        let width = out.len() / (self.cells.len() - block * BLOCK).min(BLOCK);
-        let channels = width - 2;
-        let first = block * BLOCK;
-        let live: Vec<usize> = (0..out.len() / width).filter(|i| self.cells[first + i] > 0.0).collect();
-        let delta: Vec<f32> = live.iter().flat_map(|i| out[i * width..][..channels].iter().copied()).collect();
-        let mut pixels = vec![0.0; live.len() * n];
-        product_nn(&delta, &self.decoder, channels, n, &mut pixels);
+    fn block(&self, first: usize, out: &mut [f32], scale: f32, pixels: &mut [f32], shares: &mut [f32]) -> f64 {
+        let Self { patch, decoder, .. } = *self;
+        let channels = decoder.len() / patch;
+        let width = channels + 2;
+        let cells = out.len() / width;
+        matmul((cells, channels, patch), pixels, patch, false, View::rows(out, width), View::rows(decoder, patch), 1.0, Threads::One);
         let mut loss = 0.0;
-        let mut scalars = vec![[0.0; 2]; live.len()];
-        for ((pixels, i), dscalars) in pixels.chunks_exact_mut(n).zip(&live).zip(&mut scalars) {
-            let cell = first + i;
-            let (lean, gate) = (out[i * width + channels], Dit::gate(out[i * width + channels + 1]));
-            let smooth = &self.smooth[cell * n..][..n];
-            pixels.iter_mut().zip(smooth).for_each(|(value, smooth)| *value += lean * smooth);
-            let (uncovered, target) = (&self.uncovered[cell * n / 3..][..n / 3], &self.target[cell * n..][..n]);
-            let (mut sum, mut dgate) = (0.0, 0.0);
-            for ((rgb, target), u) in pixels.chunks_exact_mut(3).zip(target.chunks_exact(3)).zip(uncovered) {
-                let share = u + (1.0 - u) * gate;
-                let weight = self.cells[cell] * (u + (1.0 - u) * COVERED_WEIGHT);
-                for (value, target) in rgb.iter_mut().zip(target) {
-                    let error = *value * share - target;
-                    sum += weight * error * error;
-                    dgate += 2.0 * weight * error * (1.0 - u) * *value;
-                    *value = 2.0 * weight * error * share;
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, (pixels, out)) in pixels.chunks_exact_mut(patch).zip(out.chunks_exact_mut(width)).enumerate() {
+                    loss += f64::from(self.cell(first + i, pixels, &mut out[channels..], scale, &mut shares[..patch]));
                 }
-            }
-            loss += sum;
-            let dlean = pixels.iter().zip(smooth).map(|(dvalue, smooth)| dvalue * smooth).sum();
-            *dscalars = [dlean, dgate * gate * (1.0 - gate)];
-        }
-        if let Some((gradient, scale)) = &mut gradient {
-            let mut ddelta = vec![0.0; delta.len()];
-            product_nt(&pixels, &self.decoder, n, channels, &mut ddelta);
-            for ((row, i), dscalars) in ddelta.chunks_exact(channels).zip(&live).zip(&scalars) {
-                let to = &mut gradient[i * width..][..width];
-                to[..channels].iter_mut().zip(row).for_each(|(g, d)| *g = d * *scale);
-                to[channels..].iter_mut().zip(dscalars).for_each(|(g, d)| *g = d * *scale);
-            }
-        }
+            },
+        );
+        matmul((cells, patch, channels), out, width, false, View::rows(pixels, patch), View::columns(decoder, patch), scale, Threads::One);
         loss
     }
 
-    fn width(&self, elements: usize) -> Result<usize> {
-        let cells = self.cells.len();
-        let channels = self.decoder.len() * cells / self.target.len().max(1);
-        if cells == 0 || elements != cells * (channels + 2) {
-            bail!("patch-loss: {elements} numbers for {cells} cells of {channels} channels");
+    /// Decoded pixels become their gradient, lean and logit theirs times `scale`.
+    #[inline(always)]
+    fn cell(&self, cell: usize, pixels: &mut [f32], scalars: &mut [f32], scale: f32, shares: &mut [f32]) -> f32 {
+        let n = shares.len();
+        let (lean, gate) = (scalars[0], Dit::gate(scalars[1]));
+        let (smooth, target) = (&self.smooth[cell * n..][..n], &self.target[cell * n..][..n]);
+        for (share, u) in shares.chunks_exact_mut(3).zip(&self.uncovered[cell * n / 3..][..n / 3]) {
+            share.fill(*u);
         }
-        Ok(channels + 2)
-    }
-}
-
-impl CustomOp1 for PatchLoss {
-    fn name(&self) -> &'static str {
-        "patch-loss"
-    }
-
-    fn cpu_fwd(&self, out: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = storage::slice(out, layout)?;
-        let width = self.width(out.len())?;
-        let sums: Vec<f32> = out.par_chunks(BLOCK * width).enumerate().map(|(i, out)| self.block(i, out, None)).collect();
-        Ok((CpuStorage::F32(vec![sums.iter().sum::<f32>() / self.norm()]), Shape::from(())))
-    }
-
-    fn bwd(&self, out: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
-        let scale = dloss.to_scalar::<f32>()? / self.norm();
-        let mut gradient = vec![0.0; out.elem_count()];
-        let width = self.width(out.elem_count())?;
-        storage::with(out, |out| {
-            gradient.par_chunks_mut(BLOCK * width).zip(out.par_chunks(BLOCK * width)).enumerate().for_each(|(i, (gradient, out))| {
-                self.block(i, out, Some((gradient, scale)));
-            });
-        })?;
-        Ok(Some(storage::tensor(gradient, out.shape())?))
+        let shares = &shares[..n];
+        let weight = |u: f32| u + (1.0 - u) * COVERED_WEIGHT;
+        let open = |u: f32| u + (1.0 - u) * gate;
+        map([smooth], [pixels], |[smooth], [pixel]| [pixel + lean * smooth]);
+        let loss = total([pixels, shares, target], |[pixel, u, target]| {
+            let error = pixel * open(u) - target;
+            weight(u) * error * error
+        });
+        let dgate = total([pixels, shares, target], |[pixel, u, target]| 2.0 * weight(u) * (pixel * open(u) - target) * (1.0 - u) * pixel);
+        map([shares, target], [pixels], |[u, target], [pixel]| [2.0 * weight(u) * (pixel * open(u) - target) * open(u)]);
+        scalars[0] = scale * total([pixels, smooth], |[pixel, smooth]| pixel * smooth);
+        scalars[1] = scale * dgate * gate * (1.0 - gate);
+        loss
     }
 }
 
@@ -123,7 +107,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::parameters::normal;
-    use candle_core::{Device, Var};
     use rand::SeedableRng;
 
     #[test]
@@ -136,31 +119,23 @@ mod tests {
             v
         };
         let mut out = random(cells * (channels + 2));
-        let loss = PatchLoss {
-            decoder: Arc::new(random(channels * n)),
-            target: Arc::new(random(cells * n)),
-            smooth: Arc::new(random(cells * n)),
-            uncovered: Arc::new((0..cells * n / 3).map(|i| (i % 5) as f32 / 4.0).collect()),
-            cells: Arc::new((0..cells).map(|i| (i % 3) as f32 / 2.0).collect()),
-        };
+        let (decoder, target, smooth) = (random(channels * n), random(cells * n), random(cells * n));
+        let uncovered: Vec<f32> = (0..cells * n / 3).map(|i| (i % 5) as f32 / 4.0).collect();
+        let truth = Truth { patch: n, decoder: &decoder, target: &target, smooth: &smooth, uncovered: &uncovered };
         out.iter_mut().skip(channels + 1).step_by(channels + 2).for_each(|logit| *logit += 4.0);
-        let value = |out: &[f32]| {
-            let t = Tensor::from_slice(out, (cells, channels + 2), &Device::Cpu).unwrap();
-            t.apply_op1(loss.clone()).unwrap().to_scalar::<f32>().unwrap()
-        };
-        let var = Var::from_slice(&out, (cells, channels + 2), &Device::Cpu).unwrap();
-        let grads = var.apply_op1(loss.clone()).unwrap().backward().unwrap();
-        let gradient = grads.get(&var).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        for i in [5, 6, 7, 8, 9, 8 * 5 + 1, 259 * 5, 259 * 5 + 3, 259 * 5 + 4, 298 * 5 + 2] {
-            let mut moved = out.clone();
-            moved[i] += 0.5;
-            let up = value(&moved);
-            moved[i] -= 1.0;
-            let numeric = (up - value(&moved)) as f64;
+        let scale = 1.0 / uncovered_weight(&uncovered) as f32;
+        let mut gradient = out.clone();
+        truth.loss(&mut gradient, scale);
+        for i in [0, 5, 6, 7, 8, 9, 8 * 5 + 1, 259 * 5, 259 * 5 + 3, 259 * 5 + 4, 298 * 5 + 2] {
+            let value = |by: f32| {
+                let mut moved = out.clone();
+                moved[i] += by;
+                truth.loss(&mut moved, scale) * f64::from(scale)
+            };
+            let numeric = value(0.5) - value(-0.5);
             // The loss is quadratic in a correction, so a central difference is exact; the gate's is not.
             let tolerance = if i % 5 == 4 { 0.1 } else { 0.01 };
             assert!((numeric - gradient[i] as f64).abs() < tolerance * gradient[i].abs() as f64 + 2e-6, "{i}: {numeric} {}", gradient[i]);
         }
-        assert!(gradient[..5].iter().all(|g| *g == 0.0), "a cell of weight 0 has a gradient");
     }
 }

@@ -5,8 +5,9 @@
 pub mod clip;
 pub mod evaluate;
 pub mod example;
-pub mod loss;
+mod loss;
 pub mod motion_path;
+pub mod network;
 pub mod optimizer;
 pub mod pool;
 mod pyramid;

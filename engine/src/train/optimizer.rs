@@ -1,10 +1,11 @@
 //! AdamW (Loshchilov & Hutter 2019) with gradient clipping and an exponential moving average of the parameters.
 //!
-//! Invariant: the whole state can be saved and restored, so a run that was stopped goes on at the very step. candle's AdamW keeps its
-//! moments to itself and works on one thread, hence our own. Guarded by the tests of `trainer`.
+//! Invariant: the whole state can be saved and restored, so a run that was stopped goes on at the very step. The parameters lie here, flat,
+//! and are read here by [`crate::train::network`]: nothing is copied per step. Guarded by the tests below and those of `trainer`.
 
 use crate::error::{Error, Result};
-use candle_core::backprop::GradStore;
+use crate::kernels::vector::dispatch;
+use crate::train::network::lanes::map;
 use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -22,31 +23,29 @@ pub struct Rates {
     pub ema: f32,
 }
 
-struct Slot {
-    name: String,
-    var: Var,
-    first: Vec<f32>,
-    second: Vec<f32>,
-    average: Vec<f32>,
-}
-
-/// The optimizer's state.
+/// The parameters and the optimizer's state: lists in the order of the names, each parameter flat.
 pub struct AdamW {
-    slots: Vec<Slot>,
+    names: Vec<String>,
+    shapes: Vec<Vec<usize>>,
+    values: Vec<Vec<f32>>,
+    first: Vec<Vec<f32>>,
+    second: Vec<Vec<f32>>,
+    average: Vec<Vec<f32>>,
     steps: u64,
 }
 
 const BETAS: (f64, f64) = (0.9, 0.95);
+/// Numbers a task works on; a fixed number, so that sums do not depend on the number of threads.
+const BLOCK: usize = 1 << 14;
 
 impl AdamW {
-    /// A fresh state for these parameters.
+    /// A fresh state for these parameters, whose values are taken over.
     pub fn new(variables: BTreeMap<String, Var>) -> Result<Self> {
-        let slot = |(name, var): (String, Var)| -> Result<Slot> {
-            let average = var.flatten_all()?.to_vec1::<f32>()?;
-            let zeros = vec![0.0; average.len()];
-            Ok(Slot { name, var, first: zeros.clone(), second: zeros, average })
-        };
-        Ok(Self { slots: variables.into_iter().map(slot).collect::<Result<_>>()?, steps: 0 })
+        let shapes = variables.values().map(|var| var.dims().to_vec()).collect();
+        let values = variables.values().map(|var| Ok(var.flatten_all()?.to_vec1::<f32>()?)).collect::<Result<Vec<_>>>()?;
+        let zeros: Vec<_> = values.iter().map(|value| vec![0.0; value.len()]).collect();
+        let (average, names) = (values.clone(), variables.into_keys().collect());
+        Ok(Self { names, shapes, values, first: zeros.clone(), second: zeros, average, steps: 0 })
     }
 
     /// Steps done.
@@ -54,68 +53,81 @@ impl AdamW {
         self.steps
     }
 
-    /// Numbers that are trained.
-    pub fn parameters(&self) -> usize {
-        self.slots.iter().map(|s| s.first.len()).sum()
+    /// Names of the parameters, ascending: the order of all lists.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
-    /// One step; returns the norm of the gradient before clipping. A step whose gradient is not finite is skipped.
-    pub fn step(&mut self, grads: &GradStore, rates: Rates) -> Result<f64> {
-        let gradients = self
-            .slots
-            .iter()
-            .map(|s| {
-                let gradient = grads.get(s.var.as_tensor()).ok_or_else(|| Error::field(&s.name, "got no gradient; an op dropped it"))?;
-                Ok(gradient.flatten_all()?.to_vec1::<f32>()?)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let square: f64 = gradients.par_iter().map(|g| g.iter().map(|v| (*v as f64).powi(2)).sum::<f64>()).collect::<Vec<_>>().iter().sum();
-        let norm = square.sqrt();
+    /// The parameters as they are now, each flat.
+    pub fn values(&self) -> &[Vec<f32>] {
+        &self.values
+    }
+
+    /// Numbers that are trained.
+    pub fn parameters(&self) -> usize {
+        self.values.iter().map(Vec::len).sum()
+    }
+
+    /// One step by a gradient for each parameter; returns its norm before clipping. A step whose gradient is not finite is skipped.
+    pub fn step(&mut self, gradients: &[Vec<f32>], rates: Rates) -> Result<f64> {
+        let lengths = || gradients.iter().map(Vec::len);
+        if !lengths().eq(self.values.iter().map(Vec::len)) {
+            return Err(Error::field("gradients", "do not fit the trained parameters; they belong to another model"));
+        }
+        let square = |block: &[f32]| {
+            let mut sums = [0f64; 8];
+            block.chunks(8).for_each(|eight| sums.iter_mut().zip(eight).for_each(|(sum, v)| *sum += f64::from(*v).powi(2)));
+            sums.iter().sum::<f64>()
+        };
+        let squares: Vec<f64> = gradients.par_iter().flat_map(|g| g.par_chunks(BLOCK).map(square)).collect();
+        let norm = squares.iter().sum::<f64>().sqrt();
         if !norm.is_finite() {
             return Ok(norm);
         }
         self.steps += 1;
-        let clip = (rates.clip / norm.max(1e-12)).min(1.0) as f32;
         let correction = |beta: f64| 1.0 - beta.powi(self.steps.min(100_000) as i32);
-        let step = (rates.learning_rate / correction(BETAS.0)) as f32;
-        let second_scale = (1.0 / correction(BETAS.1)) as f32;
-        // Early on the average follows closely, or it would remember the random start.
-        let ema = rates.ema.min((1.0 + self.steps as f32) / (10.0 + self.steps as f32));
-        let (b1, b2) = (BETAS.0 as f32, BETAS.1 as f32);
-        self.slots.par_iter_mut().zip(&gradients).try_for_each(|(slot, gradient)| -> candle_core::Result<()> {
-            let decays = slot.var.rank() >= 2 && slot.name.ends_with("weight");
-            let keep = 1.0 - if decays { (rates.learning_rate * rates.weight_decay) as f32 } else { 0.0 };
-            let mut value = slot.var.flatten_all()?.to_vec1::<f32>()?;
-            for i in 0..value.len() {
-                let g = gradient[i] * clip;
-                slot.first[i] = b1 * slot.first[i] + (1.0 - b1) * g;
-                slot.second[i] = b2 * slot.second[i] + (1.0 - b2) * g * g;
-                value[i] = value[i] * keep - step * slot.first[i] / ((slot.second[i] * second_scale).sqrt() + 1e-8);
-                slot.average[i] += (1.0 - ema) * (value[i] - slot.average[i]);
-            }
-            slot.var.set(&Tensor::from_vec(value, slot.var.shape(), &Device::Cpu)?)
-        })?;
+        let update = Update {
+            clip: (rates.clip / norm.max(1e-12)).min(1.0) as f32,
+            step: (rates.learning_rate / correction(BETAS.0)) as f32,
+            second_scale: (1.0 / correction(BETAS.1)) as f32,
+            // Early on the average follows closely, or it would remember the random start.
+            ema: rates.ema.min((1.0 + self.steps as f32) / (10.0 + self.steps as f32)),
+        };
+        let state = blocks(&mut self.values).zip(blocks(&mut self.first)).zip(blocks(&mut self.second)).zip(blocks(&mut self.average));
+        let tasks: Vec<_> = state
+            .zip(gradients.iter().enumerate().flat_map(|(i, g)| g.chunks(BLOCK).map(move |block| (i, block))))
+            .map(|((((value, first), second), average), (i, gradient))| {
+                let decays = self.shapes[i].len() >= 2 && self.names[i].ends_with("weight");
+                let keep = 1.0 - if decays { (rates.learning_rate * rates.weight_decay) as f32 } else { 0.0 };
+                (keep, gradient, value, first, second, average)
+            })
+            .collect();
+        tasks.into_par_iter().for_each(|(keep, gradient, value, first, second, average)| {
+            dispatch(
+                #[inline(always)]
+                || update.apply(keep, gradient, value, first, second, average),
+            );
+        });
         Ok(norm)
     }
 
     /// The averaged parameters: what is shown and shipped.
     pub fn averaged(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.each(|s| &s.average)
+        self.tensors(&self.average)
     }
 
-    fn each(&self, of: impl Fn(&Slot) -> &Vec<f32>) -> Result<BTreeMap<String, Tensor>> {
-        let tensor = |s: &Slot| Ok((s.name.clone(), Tensor::from_slice(of(s), s.var.shape(), &Device::Cpu)?));
-        self.slots.iter().map(tensor).collect()
+    fn tensors(&self, list: &[Vec<f32>]) -> Result<BTreeMap<String, Tensor>> {
+        let tensor = |((name, shape), values): ((&String, &Vec<usize>), &Vec<f32>)| {
+            Ok((name.clone(), Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)?))
+        };
+        self.names.iter().zip(&self.shapes).zip(list).map(tensor).collect()
     }
 
     /// Everything, as named tensors.
     pub fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut state = HashMap::new();
-        let current: BTreeMap<_, _> = self.slots.iter().map(|s| (s.name.clone(), s.var.as_tensor().clone())).collect();
-        let groups =
-            [("value", current), ("first", self.each(|s| &s.first)?), ("second", self.each(|s| &s.second)?), ("ema", self.averaged()?)];
-        for (group, tensors) in groups {
-            state.extend(tensors.into_iter().map(|(name, tensor)| (format!("{group}/{name}"), tensor)));
+        for (group, list) in [("value", &self.values), ("first", &self.first), ("second", &self.second), ("ema", &self.average)] {
+            state.extend(self.tensors(list)?.into_iter().map(|(name, tensor)| (format!("{group}/{name}"), tensor)));
         }
         state.insert("steps".into(), Tensor::from_slice(&[self.steps as i64], 1, &Device::Cpu)?);
         Ok(state)
@@ -124,17 +136,80 @@ impl AdamW {
     /// Takes up a saved state.
     pub fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
         let find = |name: String| state.get(&name).ok_or_else(|| Error::field(name, "is missing in the saved training state"));
-        self.steps = find("steps".into())?.to_vec1::<i64>()?[0] as u64;
-        for slot in &mut self.slots {
-            slot.var.set(find(format!("value/{}", slot.name))?)?;
-            for (group, to) in [("first", &mut slot.first), ("second", &mut slot.second), ("ema", &mut slot.average)] {
-                let values = find(format!("{group}/{}", slot.name))?.flatten_all()?.to_vec1::<f32>()?;
-                if values.len() != to.len() {
-                    return Err(Error::field(&slot.name, "has another shape in the saved training state; it belongs to another model"));
+        let steps = find("steps".into())?.to_vec1::<i64>()?;
+        self.steps = *steps.first().ok_or_else(|| Error::field("steps", "is empty in the saved training state"))? as u64;
+        let Self { names, shapes, values, first, second, average, .. } = self;
+        for (group, list) in [("value", values), ("first", first), ("second", second), ("ema", average)] {
+            for ((name, shape), to) in names.iter().zip(shapes.iter()).zip(list) {
+                let tensor = find(format!("{group}/{name}"))?;
+                if tensor.dims() != shape.as_slice() {
+                    return Err(Error::field(name, "has another shape in the saved training state; it belongs to another model"));
                 }
-                *to = values;
+                *to = tensor.flatten_all()?.to_vec1::<f32>()?;
             }
         }
         Ok(())
+    }
+}
+
+fn blocks(list: &mut [Vec<f32>]) -> impl Iterator<Item = &mut [f32]> {
+    list.iter_mut().flat_map(|values| values.chunks_mut(BLOCK))
+}
+
+/// The numbers of one step.
+struct Update {
+    clip: f32,
+    step: f32,
+    second_scale: f32,
+    ema: f32,
+}
+
+impl Update {
+    #[inline(always)]
+    fn apply(&self, keep: f32, gradient: &[f32], value: &mut [f32], first: &mut [f32], second: &mut [f32], average: &mut [f32]) {
+        let (b1, b2) = (BETAS.0 as f32, BETAS.1 as f32);
+        map([gradient], [value, first, second, average], |[gradient], [value, first, second, average]| {
+            let g = gradient * self.clip;
+            let first = b1 * first + (1.0 - b1) * g;
+            let second = b2 * second + (1.0 - b2) * g * g;
+            let value = value * keep - self.step * first / ((second * self.second_scale).sqrt() + 1e-8);
+            [value, first, second, average + (1.0 - self.ema) * (value - average)]
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const RATES: Rates = Rates { learning_rate: 0.1, weight_decay: 0.5, clip: 1.0, ema: 0.5 };
+
+    fn optimizer() -> AdamW {
+        let var = |values: &[f32], shape: &[usize]| Var::from_slice(values, shape, &Device::Cpu).unwrap();
+        AdamW::new(BTreeMap::from([("a.weight".into(), var(&[1.0, -2.0], &[1, 2])), ("a.bias".into(), var(&[3.0], &[1]))])).unwrap()
+    }
+
+    #[test]
+    fn a_step_follows_the_published_formula() {
+        let mut optimizer = optimizer();
+        assert_eq!(optimizer.names(), ["a.bias", "a.weight"]);
+        let norm = optimizer.step(&[vec![6.0], vec![0.0, -8.0]], RATES).unwrap();
+        assert_eq!(norm, 10.0);
+        // The first step of Adam has the size of the learning rate whatever the gradient's size; weights shrink by their decay.
+        let [bias, weight] = optimizer.values() else { panic!("two parameters") };
+        let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
+        assert!(near(bias[0], 3.0 - 0.1) && near(weight[0], 0.95) && near(weight[1], -2.0 * 0.95 + 0.1), "{bias:?} {weight:?}");
+        let average = optimizer.averaged().unwrap()["a.bias"].to_vec1::<f32>().unwrap()[0];
+        assert!(near(average, 3.0 - 0.1 * (1.0 - 2.0 / 11.0)), "{average}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_changes_nothing() {
+        let mut optimizer = optimizer();
+        let before = optimizer.values().to_vec();
+        assert!(optimizer.step(&[vec![f32::NAN], vec![0.0, 0.0]], RATES).unwrap().is_nan());
+        assert!(optimizer.step(&[vec![1.0, 1.0], vec![0.0, 0.0]], RATES).is_err());
+        assert!(optimizer.steps() == 0 && optimizer.values() == before);
     }
 }

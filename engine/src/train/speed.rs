@@ -1,6 +1,6 @@
 //! How fast a training step is: forward, loss, backward and optimizer on random examples, so that no pool of pictures is needed.
 //!
-//! Invariant: the step is the trainer's own (`trainer::loss`, [`AdamW::step`]); only the examples are made up. The same step in PyTorch is
+//! Invariant: the step is the trainer's own ([`Network::step`], [`AdamW::step`]); only the examples are made up. The same step in PyTorch is
 //! `tests/bench/torch_sketch.py`. Guarded by the test below.
 
 use crate::error::{Error, Result};
@@ -9,12 +9,11 @@ use crate::model::config::Config;
 use crate::model::dit::Dit;
 use crate::model::parameters::{Parameters, normal};
 use crate::train::example::Example;
+use crate::train::network::Network;
 use crate::train::optimizer::{AdamW, Rates};
-use crate::train::trainer::loss;
 use candle_core::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// The time of each of `steps` training steps, ms, after one that warms up: `batch` clips of a full window of latent frames with
@@ -30,14 +29,16 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let parameters = Parameters::seeded(1, &Device::Cpu);
-    let dit = Dit::new(config, Kernels::for_device(&Device::Cpu), &parameters)?;
+    Dit::new(config, Kernels::for_device(&Device::Cpu), &parameters)?;
     let mut optimizer = AdamW::new(parameters.finish()?)?;
-    let decoder = Arc::new(random(rng, config.latent_channels * config.patch_len()));
+    let mut network = Network::new(config, &optimizer)?;
+    let decoder = random(rng, config.latent_channels * config.patch_len());
     let batch: Vec<Example> = (0..batch).map(|_| example(config, cells, rng)).collect();
     let rates = Rates { learning_rate: 1e-4, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
     let mut step = || -> Result<f64> {
         let start = Instant::now();
-        optimizer.step(&loss(&dit, &decoder, &batch)?.backward()?, rates)?;
+        network.step(optimizer.values(), &decoder, &batch)?;
+        optimizer.step(network.gradients(), rates)?;
         Ok(start.elapsed().as_secs_f64() * 1000.0)
     };
     step()?;
@@ -45,7 +46,7 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
 }
 
 /// An example of a full window in which every chunk is noisy, so that every cell has a gradient.
-fn example(config: &Config, (rows, columns): (usize, usize), rng: &mut ChaCha8Rng) -> Example {
+pub(super) fn example(config: &Config, (rows, columns): (usize, usize), rng: &mut ChaCha8Rng) -> Example {
     let latents = config.span_latents();
     let cells = latents * rows * columns;
     Example {

@@ -9,13 +9,12 @@ use crate::media::atomic;
 use crate::model::checkpoint::{self, Card, Checkpoint};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
-use crate::model::dit::{Dit, Past};
+use crate::model::dit::Dit;
 use crate::model::parameters::Parameters;
-use crate::model::rope;
 use crate::train::clip::{ClipSpec, make_clip};
 use crate::train::evaluate::{self, Report};
 use crate::train::example::Example;
-use crate::train::loss::PatchLoss;
+use crate::train::network::Network;
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::pool::Pool;
 use candle_core::{Device, Tensor, safetensors};
@@ -129,8 +128,8 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
 struct Run {
     config: Config,
     codec: PatchCodec,
-    decoder: Arc<Vec<f32>>,
-    dit: Dit,
+    decoder: Vec<f32>,
+    network: Network,
     optimizer: AdamW,
     seconds: f64,
     /// Largest gain of an evaluation so far, dB.
@@ -142,17 +141,18 @@ impl Run {
     fn open(settings: &Settings, pool: &Pool) -> Result<Self> {
         let device = Device::Cpu;
         let state = settings.run.join("state");
-        let (config, codec, dit, variables) = if state.join("model.ron").exists() {
+        let (config, codec, variables) = if state.join("model.ron").exists() {
             let (checkpoint, variables) = Checkpoint::load_trainable(&state, &device, true)?;
-            (checkpoint.dit.config.clone(), checkpoint.codec, checkpoint.dit, variables)
+            (checkpoint.dit.config, checkpoint.codec, variables)
         } else {
             let codec = fit_codec(&settings.config, pool, settings.seed)?;
             let parameters = Parameters::seeded(settings.seed, &device);
-            let dit = Dit::new(&settings.config, Kernels::for_device(&device), &parameters)?;
-            (settings.config.clone(), codec, dit, parameters.finish()?)
+            Dit::new(&settings.config, Kernels::for_device(&device), &parameters)?;
+            (settings.config.clone(), codec, parameters.finish()?)
         };
-        let decoder = Arc::new(codec.decoder().to_vec());
-        let mut run = Self { config, codec, decoder, dit, optimizer: AdamW::new(variables)?, seconds: 0.0, best: None };
+        let optimizer = AdamW::new(variables)?;
+        let (decoder, network) = (codec.decoder().to_vec(), Network::new(&config, &optimizer)?);
+        let mut run = Self { config, codec, decoder, network, optimizer, seconds: 0.0, best: None };
         let optimizer = state.join("optimizer.safetensors");
         if optimizer.exists() {
             let tensors = safetensors::load(&optimizer, &device).map_err(|e| Error::file(&optimizer, e))?;
@@ -166,14 +166,13 @@ impl Run {
 
     /// One optimizer step; returns the loss.
     fn step(&mut self, batch: &[Example], settings: &Settings, progress: f64) -> Result<f32> {
-        let loss = loss(&self.dit, &self.decoder, batch)?;
-        let value = loss.to_scalar::<f32>()?;
+        let loss = self.network.step(self.optimizer.values(), &self.decoder, batch)?;
         let warm_up = (self.optimizer.steps() as f64 / WARM_UP_STEPS).min(1.0);
         let cool_down = ((1.0 - progress) / COOL_DOWN).clamp(0.02, 1.0);
         let rates =
             Rates { learning_rate: settings.learning_rate * warm_up.max(0.01) * cool_down, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
-        self.optimizer.step(&loss.backward()?, rates)?;
-        Ok(value)
+        self.optimizer.step(self.network.gradients(), rates)?;
+        Ok(loss)
     }
 
     fn card(&self, settings: &Settings, report: Option<&Report>) -> Card {
@@ -225,30 +224,6 @@ impl Run {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
         file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Error::file(&path, e))
     }
-}
-
-/// The loss of a batch of examples of one size.
-pub fn loss(dit: &Dit, decoder: &Arc<Vec<f32>>, batch: &[Example]) -> Result<Tensor> {
-    let config = &dit.config;
-    let (latents, rows, columns) = batch[0].size;
-    let gather = |of: fn(&Example) -> &Vec<f32>| batch.iter().flat_map(|e| of(e).iter().copied()).collect::<Vec<f32>>();
-    let tensor =
-        |values: Vec<f32>, channels: usize| Tensor::from_vec(values, (batch.len(), latents, rows, columns, channels), &Device::Cpu);
-    let noisy = tensor(gather(|e| &e.noisy), config.latent_channels)?;
-    let condition = tensor(gather(|e| &e.condition), config.condition_channels())?;
-    let levels = gather(|e| &e.levels);
-    let per_chunk = config.chunk_latents * rows * columns;
-    let cells = levels.iter().flat_map(|t| std::iter::repeat_n(if *t > 0.0 { 1.0 } else { 0.0 }, per_chunk)).collect();
-    let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu)?;
-    let out = dit.forward(&noisy, &condition, &levels, &mut Past::Whole { rotation: &rotation })?;
-    let loss = PatchLoss {
-        decoder: decoder.clone(),
-        target: Arc::new(gather(|e| &e.target)),
-        smooth: Arc::new(gather(|e| &e.smooth)),
-        uncovered: Arc::new(gather(|e| &e.uncovered)),
-        cells: Arc::new(cells),
-    };
-    Ok(out.contiguous()?.apply_op1(loss)?)
 }
 
 /// Batches in the order of their numbers, whichever worker is done first.

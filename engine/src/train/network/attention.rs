@@ -1,0 +1,158 @@
+//! Block-causal attention over whole clips, and its gradient with the scores recomputed (FlashAttention's idea, Dao 2022): only the
+//! logarithm of each row's sum is kept.
+//!
+//! Invariant: a query sees its own chunk and all before it; tiles of dead groups cost nothing. Guarded by `tests.rs`.
+
+use super::geometry::Geometry;
+use super::lanes::{map, total};
+use super::ops::cut;
+use super::product::{Held, Matrix, Target, nn, nt, tn};
+use crate::kernels::vector::{dispatch, exp2, max};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Queries, keys and values of all tokens, each (tokens, dim) in rows of its own stride.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    pub q: Matrix<'a>,
+    pub k: Matrix<'a>,
+    pub v: Matrix<'a>,
+    pub dim: usize,
+    pub heads: usize,
+}
+
+thread_local! {
+    /// Scores of a tile and their gradient: they grow to the largest tile that a thread has seen and stay.
+    static SCORES: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// The first `len` numbers of a buffer that only grows.
+fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+impl<'a> Operands<'a> {
+    fn head_dim(&self) -> usize {
+        self.dim / self.heads
+    }
+
+    fn at(&self, matrix: Matrix<'a>, token: usize, head: usize) -> Matrix<'a> {
+        Matrix(&matrix.0[token * matrix.1 + head * self.head_dim()..], matrix.1)
+    }
+
+    /// Scores of `rows` queries from token `query` on against `keys` keys from token `key` on, in powers of two.
+    fn scores(&self, (query, rows): (usize, usize), (key, keys): (usize, usize), head: usize, to: &mut [f32]) {
+        let hd = self.head_dim();
+        let scale = std::f32::consts::LOG2_E / (hd as f32).sqrt();
+        nt((rows, hd, keys), Target(to, keys), Held::Replaced, self.at(self.q, query, head), self.at(self.k, key, head), scale);
+    }
+
+    /// Attention of all queries in live groups: `out` (tokens, dim), and per token and head the logarithm of its sum, base 2.
+    pub fn forward(&self, g: Geometry, live: &[bool], out: &mut [f32], log_sums: &mut [f32]) {
+        let (rows, hd, heads) = (g.tile_tokens(), self.head_dim(), self.heads);
+        let tiles = g.tokens() / rows;
+        cut(tiles, [out, log_sums]).into_par_iter().with_max_len(1).enumerate().for_each(|(tile, [out, log_sums])| {
+            let query = tile * rows;
+            let group = query / g.group_tokens();
+            if !live[group] {
+                return;
+            }
+            let clip = query / g.clip_tokens() * g.clip_tokens();
+            let keys = (group + 1) * g.group_tokens() - clip;
+            SCORES.with_borrow_mut(|[p, _]| {
+                let p = first(p, rows * keys);
+                for head in 0..heads {
+                    self.scores((query, rows), (clip, keys), head, p);
+                    exponentials(p, keys, log_sums[head..].iter_mut().step_by(heads));
+                    let to = Target(&mut out[head * hd..], self.dim);
+                    nn((rows, keys, hd), to, Held::Replaced, Matrix(p, keys), self.at(self.v, clip, head), 1.0);
+                }
+            });
+        });
+    }
+
+    /// Gradients of the rotated queries and keys and of the values, from `out` of [`Operands::forward`] and its gradient: `to` is
+    /// (clips, heads, 3, tokens of a clip, head_dim).
+    pub fn backward(&self, g: Geometry, live: &[bool], log_sums: &[f32], out: &[f32], dout: &[f32], to: &mut [f32]) {
+        let (rows, hd, heads, tokens) = (g.tile_tokens(), self.head_dim(), self.heads, g.clip_tokens());
+        let scale = 1.0 / (hd as f32).sqrt();
+        cut(g.clips * heads, [to]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [to])| {
+            let (clip, head) = (i / heads * tokens, i % heads);
+            to.fill(0.0);
+            let (dq, rest) = to.split_at_mut(tokens * hd);
+            let (dk, dv) = rest.split_at_mut(tokens * hd);
+            SCORES.with_borrow_mut(|[p, dp]| {
+                for start in (0..tokens).step_by(rows) {
+                    let query = clip + start;
+                    let group = query / g.group_tokens();
+                    if !live[group] {
+                        continue;
+                    }
+                    let keys = (group + 1) * g.group_tokens() - clip;
+                    let (p, dp) = (first(p, rows * keys), first(dp, rows * keys));
+                    let (out, dout) =
+                        (Matrix(&out[query * self.dim + head * hd..], self.dim), Matrix(&dout[query * self.dim + head * hd..], self.dim));
+                    self.scores((query, rows), (clip, keys), head, p);
+                    nt((rows, hd, keys), Target(dp, keys), Held::Replaced, dout, self.at(self.v, clip, head), 1.0);
+                    score_gradients(p, dp, keys, hd, log_sums[query * heads + head..].iter().step_by(heads), out, dout);
+                    nn(
+                        (rows, keys, hd),
+                        Target(&mut dq[start * hd..], hd),
+                        Held::Replaced,
+                        Matrix(dp, keys),
+                        self.at(self.k, clip, head),
+                        scale,
+                    );
+                    tn((keys, rows, hd), Target(dk, hd), Held::Kept, Matrix(dp, keys), self.at(self.q, query, head), scale);
+                    tn((keys, rows, hd), Target(dv, hd), Held::Kept, Matrix(p, keys), dout, 1.0);
+                }
+            });
+        });
+    }
+}
+
+/// Scores in powers of two become probabilities.
+fn exponentials<'a>(p: &mut [f32], keys: usize, log_sums: impl Iterator<Item = &'a mut f32>) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for (row, log_sum) in p.chunks_exact_mut(keys).zip(log_sums) {
+                let top = max(row);
+                map([], [row], |[], [value]| [exp2(value - top)]);
+                let sum = total([row], |[value]| value);
+                let share = 1.0 / sum;
+                map([], [row], |[], [value]| [value * share]);
+                *log_sum = top + sum.log2();
+            }
+        },
+    );
+}
+
+/// Scores become probabilities in `p`; the gradients of the probabilities in `dp` become those of the scores.
+fn score_gradients<'a>(
+    p: &mut [f32],
+    dp: &mut [f32],
+    keys: usize,
+    hd: usize,
+    log_sums: impl Iterator<Item = &'a f32>,
+    out: Matrix,
+    dout: Matrix,
+) {
+    dispatch(
+        #[inline(always)]
+        || {
+            let rows = p.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).zip(log_sums);
+            for (row, ((p, dp), log_sum)) in rows.enumerate() {
+                let (out, dout) = (&out.0[row * out.1..][..hd], &dout.0[row * dout.1..][..hd]);
+                let delta = total([dout, out], |[dout, out]| dout * out);
+                map([], [p, dp], |[], [p, dp]| {
+                    let p = exp2(p - log_sum);
+                    [p, p * (dp - delta)]
+                });
+            }
+        },
+    );
+}

@@ -1,0 +1,341 @@
+//! A transformer block: forward with saved activations, and its gradient, in tasks of a few hundred tokens whose intermediate results
+//! stay in the cache.
+//!
+//! Invariant: agrees with `model::dit::Block` under `Past::Whole`; tokens of dead groups give nothing but keys and values. Guarded by
+//! `tests.rs`.
+
+use super::attention::Operands;
+use super::geometry::{Geometry, fit};
+use super::linear::{Linear, Names};
+use super::ops::{
+    add, cut, gate_backward, gate_residual, gelu, gelu_backward, norm_modulate, norm_modulate_backward, norm_rotate, part,
+    rms_norm_backward_in_place, rotate_back, sum_rows,
+};
+use super::product::{Held, Matrix, Target, WeightGradient, weight_gradients};
+use crate::error::Result;
+use crate::kernels::vector::dispatch;
+use crate::model::config::Config;
+use rayon::prelude::*;
+use std::ops::Range;
+
+pub(super) struct Block {
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    norm_q: usize,
+    norm_k: usize,
+    up: Linear,
+    down: Linear,
+    modulation: usize,
+    dim: usize,
+    heads: usize,
+}
+
+/// What a block keeps for its gradient. Rows are tokens; the comments give the columns.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// Modulation of each group, 6 dim.
+    modulation: Vec<f32>,
+    /// What the projections see, dim.
+    attention_in: Vec<f32>,
+    /// Queries and keys before their norm, and values: 3 dim. Becomes its own gradient.
+    qkv: Vec<f32>,
+    /// Rotated queries and keys, dim each.
+    q: Vec<f32>,
+    k: Vec<f32>,
+    attended: Vec<f32>,
+    /// See [`Operands::forward`]; heads.
+    log_sums: Vec<f32>,
+    /// The output projection, dim. Becomes its own gradient.
+    projected: Vec<f32>,
+    /// The stream between attention and feed-forward, dim.
+    middle: Vec<f32>,
+    /// What the feed-forward sees, dim.
+    ffn_in: Vec<f32>,
+    /// Before GELU, ffn_dim. Becomes its own gradient.
+    hidden: Vec<f32>,
+    /// What the feed-forward gives, dim. Becomes its own gradient.
+    ffn_out: Vec<f32>,
+}
+
+/// What all blocks share.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// After GELU, ffn_dim.
+    activated: Vec<f32>,
+    /// Gradient of what a norm or the output projection gave, dim.
+    gradient: Vec<f32>,
+    /// See [`Operands::backward`].
+    heads: Vec<f32>,
+    /// Sums over each block's tokens.
+    sums: Vec<f32>,
+    total: Vec<f32>,
+}
+
+impl Saved {
+    pub fn buffers(&self) -> [&Vec<f32>; 12] {
+        let Self { modulation, attention_in, qkv, q, k, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out } = self;
+        [modulation, attention_in, qkv, q, k, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out]
+    }
+}
+
+impl Scratch {
+    pub fn buffers(&self) -> [&Vec<f32>; 5] {
+        [&self.activated, &self.gradient, &self.heads, &self.sums, &self.total]
+    }
+}
+
+/// What a step gives to all blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub geometry: Geometry,
+    pub values: &'a [Vec<f32>],
+    /// (tokens of a clip, head_dim).
+    pub rotation: &'a [f32],
+    /// (groups, 6 dim).
+    pub time: &'a [f32],
+}
+
+impl Block {
+    pub fn new(config: &Config, names: &Names, layer: usize) -> Result<Self> {
+        let dim = config.dim;
+        let project = |name: &str| names.linear(&format!("blocks.{layer}.self_attn.{name}"), dim, dim);
+        let norm = |name: &str| names.find(&format!("blocks.{layer}.self_attn.{name}.weight"), dim);
+        Ok(Self {
+            q: project("q")?,
+            k: project("k")?,
+            v: project("v")?,
+            o: project("o")?,
+            norm_q: norm("norm_q")?,
+            norm_k: norm("norm_k")?,
+            up: names.linear(&format!("blocks.{layer}.ffn.0"), dim, config.ffn_dim)?,
+            down: names.linear(&format!("blocks.{layer}.ffn.2"), config.ffn_dim, dim)?,
+            modulation: names.find(&format!("blocks.{layer}.modulation"), 6 * dim)?,
+            dim,
+            heads: config.heads,
+        })
+    }
+
+    /// Second forms of the weights.
+    pub fn buffers(&self) -> [&Vec<f32>; 6] {
+        [&self.q, &self.k, &self.v, &self.o, &self.up, &self.down].map(Linear::buffer)
+    }
+
+    pub fn linears(&mut self) -> [&mut Linear; 6] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.up, &mut self.down]
+    }
+
+    /// `x` and `out` (tokens, dim); rows of `out` in dead groups are not written.
+    pub fn forward(&self, pass: Pass, live: &[bool], x: &[f32], saved: &mut Saved, scratch: &mut Scratch, out: &mut [f32]) {
+        let Pass { geometry: g, values, rotation, time } = pass;
+        let (d, tokens, blocks, rows) = (self.dim, g.tokens(), g.blocks(), g.block_tokens());
+        let s = saved;
+        fit(&mut s.modulation, time.len());
+        for (modulation, time) in s.modulation.chunks_exact_mut(6 * d).zip(time.chunks_exact(6 * d)) {
+            modulation.copy_from_slice(time);
+            add(modulation, &values[self.modulation]);
+        }
+        for buffer in
+            [&mut s.attention_in, &mut s.q, &mut s.k, &mut s.attended, &mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.ffn_out]
+        {
+            fit(buffer, tokens * d);
+        }
+        fit(&mut s.qkv, tokens * 3 * d);
+        fit(&mut s.log_sums, tokens * self.heads);
+        fit(&mut s.hidden, tokens * self.up.to);
+        fit(&mut scratch.activated, tokens * self.up.to);
+        let modulation = &s.modulation;
+        let modulation = |block: usize, part: usize| &modulation[(block / g.blocks_per_group() * 6 + part) * d..][..d];
+
+        let parts = cut(blocks, [&mut s.attention_in, &mut s.qkv, &mut s.q, &mut s.k]);
+        parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [y, qkv, q, k])| {
+            norm_modulate(part(x, i, blocks), modulation(i, 0), modulation(i, 1), y);
+            for (at, linear) in [&self.q, &self.k, &self.v].into_iter().enumerate() {
+                linear.forward_to(values, Matrix(y, d), Target(&mut qkv[at * d..], 3 * d), rows);
+            }
+            let (norm_q, norm_k) = (&values[self.norm_q], &values[self.norm_k]);
+            let first = i * rows % g.clip_tokens();
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (row, qkv) in qkv.chunks_exact(3 * d).enumerate() {
+                        let rotation = self.rotation(rotation, first + row);
+                        norm_rotate(&qkv[..d], norm_q, rotation, &mut q[row * d..][..d]);
+                        norm_rotate(&qkv[d..2 * d], norm_k, rotation, &mut k[row * d..][..d]);
+                    }
+                },
+            );
+        });
+        let operands = Operands { q: Matrix(&s.q, d), k: Matrix(&s.k, d), v: Matrix(&s.qkv[2 * d..], 3 * d), dim: d, heads: self.heads };
+        operands.forward(g, live, &mut s.attended, &mut s.log_sums);
+
+        let attended = &s.attended;
+        let parts =
+            cut(blocks, [&mut s.projected, &mut s.middle, &mut s.ffn_in, &mut s.hidden, &mut scratch.activated, &mut s.ffn_out, out]);
+        parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [projected, middle, ffn_in, hidden, activated, ffn_out, out])| {
+            if !live[i / g.blocks_per_group()] {
+                return;
+            }
+            self.o.forward(values, Matrix(part(attended, i, blocks), d), projected);
+            gate_residual(part(x, i, blocks), projected, modulation(i, 2), middle);
+            norm_modulate(middle, modulation(i, 3), modulation(i, 4), ffn_in);
+            self.up.forward(values, Matrix(ffn_in, d), hidden);
+            gelu(hidden, activated);
+            self.down.forward(values, Matrix(activated, self.up.to), ffn_out);
+            gate_residual(middle, ffn_out, modulation(i, 5), out);
+        });
+    }
+
+    fn rotation<'a>(&self, rotation: &'a [f32], token: usize) -> &'a [f32] {
+        let hd = self.dim / self.heads;
+        &rotation[token * hd..][..hd]
+    }
+
+    /// Turns `dx`, the gradient of the output, into that of the input; it must be zero in dead groups. Adds to `dtime` (groups, 6 dim).
+    pub fn backward(
+        &self,
+        pass: Pass,
+        live: &[bool],
+        x: &[f32],
+        saved: &mut Saved,
+        scratch: &mut Scratch,
+        dx: &mut [f32],
+        dtime: &mut [f32],
+        gradients: &mut [Vec<f32>],
+    ) {
+        let Pass { geometry: g, values, rotation, .. } = pass;
+        let (d, f, tokens, blocks, rows) = (self.dim, self.up.to, g.tokens(), g.blocks(), g.block_tokens());
+        let s = saved;
+        let Scratch { activated, gradient, heads, sums, total } = scratch;
+        fit(gradient, tokens * d);
+        fit(heads, tokens * 3 * d);
+        // Per block of tokens: six modulations; biases of down, up, o, q, k, v; weights of the two norms.
+        let width = 13 * d + f;
+        fit(sums, blocks * width);
+        sums.fill(0.0);
+        let modulation = &s.modulation;
+        let modulation = |block: usize, part: usize| &modulation[(block / g.blocks_per_group() * 6 + part) * d..][..d];
+
+        let middle = &s.middle;
+        let parts = cut(blocks, [dx, &mut s.ffn_out, activated, &mut s.hidden, gradient, &mut s.projected, sums]);
+        parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dx, ffn_out, activated, hidden, gradient, projected, sums])| {
+            if !live[i / g.blocks_per_group()] {
+                return;
+            }
+            let [_, _, dgate, dshift_ffn, dscale_ffn, dgate_ffn, ddown, do_, _, _, _, _, _, dup] = self.sums(sums);
+            gate_backward(dx, modulation(i, 5), ffn_out, dgate_ffn, ddown);
+            self.down.backward(values, Matrix(ffn_out, d), activated, Held::Replaced);
+            gelu_backward(hidden, activated, dup);
+            self.up.backward(values, Matrix(hidden, f), gradient, Held::Replaced);
+            norm_modulate_backward(part(middle, i, blocks), modulation(i, 4), gradient, dx, dshift_ffn, dscale_ffn);
+            gate_backward(dx, modulation(i, 2), projected, dgate, do_);
+            self.o.backward(values, Matrix(projected, d), gradient, Held::Replaced);
+        });
+        let operands = Operands { q: Matrix(&s.q, d), k: Matrix(&s.k, d), v: Matrix(&s.qkv[2 * d..], 3 * d), dim: d, heads: self.heads };
+        operands.backward(g, live, &s.log_sums, &s.attended, gradient, heads);
+
+        let parts = cut(blocks, [dx, &mut s.qkv, gradient, sums, &mut s.q]);
+        parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dx, qkv, gradient, sums, turned])| {
+            let [dshift, dscale, _, _, _, _, _, _, dq, dk, dv, dnorm_q, dnorm_k, _] = self.sums(sums);
+            let (clip, first) = (i * rows / g.clip_tokens(), i * rows % g.clip_tokens());
+            self.projections_backward(heads, clip, first, g.clip_tokens(), rotation, values, qkv, turned, [dq, dk, dv, dnorm_q, dnorm_k]);
+            for (at, linear) in [&self.q, &self.k, &self.v].into_iter().enumerate() {
+                let held = if at == 0 { Held::Replaced } else { Held::Kept };
+                linear.backward(values, Matrix(&qkv[at * d..], 3 * d), gradient, held);
+            }
+            norm_modulate_backward(part(x, i, blocks), modulation(i, 1), gradient, dx, dshift, dscale);
+        });
+        let live_rows = ranges(live, g.group_tokens());
+        let mut take = |linear: &Linear| std::mem::take(&mut gradients[linear.weight]);
+        let [mut o, mut up, mut down, mut q, mut k, mut v] = [&self.o, &self.up, &self.down, &self.q, &self.k, &self.v].map(&mut take);
+        let (live, all) = (live_rows.as_slice(), [0..tokens]);
+        let project = |to, at: usize| {
+            let (dy, x) = (Matrix(&s.qkv[at * d..], 3 * d), Matrix(&s.attention_in, d));
+            WeightGradient { to, inputs: d, rows: &all, dy, x }
+        };
+        weight_gradients([
+            WeightGradient { to: &mut down, inputs: f, rows: live, dy: Matrix(&s.ffn_out, d), x: Matrix(activated, f) },
+            WeightGradient { to: &mut up, inputs: d, rows: live, dy: Matrix(&s.hidden, f), x: Matrix(&s.ffn_in, d) },
+            WeightGradient { to: &mut o, inputs: d, rows: live, dy: Matrix(&s.projected, d), x: Matrix(&s.attended, d) },
+            project(&mut q, 0),
+            project(&mut k, 1),
+            project(&mut v, 2),
+        ]);
+        for (linear, weight) in [&self.o, &self.up, &self.down, &self.q, &self.k, &self.v].into_iter().zip([o, up, down, q, k, v]) {
+            gradients[linear.weight] = weight;
+        }
+
+        gradients[self.modulation].fill(0.0);
+        for (block, sums) in sums.chunks_exact(width).enumerate() {
+            add(&mut dtime[block / g.blocks_per_group() * 6 * d..][..6 * d], &sums[..6 * d]);
+            add(&mut gradients[self.modulation], &sums[..6 * d]);
+        }
+        fit(total, width);
+        sum_rows(sums, total);
+        let [_, _, _, _, _, _, down, o, q, k, v, norm_q, norm_k, up] = self.sums(total);
+        let places = [self.down.bias, self.o.bias, self.q.bias, self.k.bias, self.v.bias, self.norm_q, self.norm_k, self.up.bias];
+        for (place, sum) in places.into_iter().zip([down, o, q, k, v, norm_q, norm_k, up]) {
+            gradients[place].copy_from_slice(sum);
+        }
+    }
+
+    /// The parts of a row of sums: modulations; biases of down, o, q, k, v; norms of q and k; bias of up.
+    fn sums<'a>(&self, sums: &'a mut [f32]) -> [&'a mut [f32]; 14] {
+        let (narrow, up) = sums.split_at_mut(13 * self.dim);
+        let mut parts = narrow.chunks_exact_mut(self.dim).chain(std::iter::once(up));
+        std::array::from_fn(|_| parts.next().unwrap_or_default())
+    }
+
+    /// From the heads' gradients to those of the projections, written over `qkv`; `turned` has room for as many rows of dim.
+    fn projections_backward(
+        &self,
+        heads: &[f32],
+        clip: usize,
+        first: usize,
+        clip_tokens: usize,
+        rotation: &[f32],
+        values: &[Vec<f32>],
+        qkv: &mut [f32],
+        turned: &mut [f32],
+        [dq, dk, dv, dnorm_q, dnorm_k]: [&mut [f32]; 5],
+    ) {
+        let (d, hd) = (self.dim, self.dim / self.heads);
+        let head_row =
+            |head: usize, part: usize, token: usize| &heads[(((clip * self.heads + head) * 3 + part) * clip_tokens + token) * hd..][..hd];
+        let (norm_q, norm_k) = (&values[self.norm_q], &values[self.norm_k]);
+        dispatch(
+            #[inline(always)]
+            || {
+                for (row, (qkv, turned)) in qkv.chunks_exact_mut(3 * d).zip(turned.chunks_exact_mut(d)).enumerate() {
+                    let token = first + row;
+                    let rotation = self.rotation(rotation, token);
+                    let (q, rest) = qkv.split_at_mut(d);
+                    let (k, v) = rest.split_at_mut(d);
+                    for head in 0..self.heads {
+                        rotate_back(head_row(head, 0, token), rotation, &mut turned[head * hd..][..hd]);
+                        v[head * hd..][..hd].copy_from_slice(head_row(head, 2, token));
+                    }
+                    rms_norm_backward_in_place(q, norm_q, turned, dnorm_q, dq);
+                    for head in 0..self.heads {
+                        rotate_back(head_row(head, 1, token), rotation, &mut turned[head * hd..][..hd]);
+                    }
+                    rms_norm_backward_in_place(k, norm_k, turned, dnorm_k, dk);
+                    add(dv, v);
+                }
+            },
+        );
+    }
+}
+
+/// The rows of live runs of `unit` rows, neighbours joined.
+pub(super) fn ranges(live: &[bool], unit: usize) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (i, _) in live.iter().enumerate().filter(|(_, live)| **live) {
+        match ranges.last_mut() {
+            Some(last) if last.end == i * unit => last.end += unit,
+            _ => ranges.push(i * unit..(i + 1) * unit),
+        }
+    }
+    ranges
+}
