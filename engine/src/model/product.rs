@@ -5,9 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-/// Rows that are multiplied together, twice as many with 32 registers: each number of `b` that is read serves all of them.
-const ROWS: usize = 4;
-/// Vectors of a row of the result that are summed together; `ROWS * VECTORS` sums fit the registers of AVX2.
+/// Vectors of a row of the result that are summed together; of four rows they fit the registers of AVX2, of eight those of AVX-512.
 const VECTORS: usize = 3;
 
 /// `out = a b`; `a` (m, k), `b` (k, n).
@@ -29,30 +27,24 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::REGISTER_COUNT {
-            32.. => self.by_rows::<S, { 2 * ROWS }>(simd),
-            _ => self.by_rows::<S, ROWS>(simd),
-        }
-    }
-}
-
-impl Product<'_> {
-    #[inline(always)]
-    fn by_rows<S: Simd, const R: usize>(self, simd: S) {
         let Self { a, b, k, n, out } = self;
-        for (a, out) in a.chunks(R * k).zip(out.chunks_mut(R * n)) {
-            if a.len() == R * k {
-                rows::<S, R>(simd, a, b, k, n, out);
-            } else {
-                a.chunks_exact(k).zip(out.chunks_exact_mut(n)).for_each(|(a, out)| rows::<S, 1>(simd, a, b, k, n, out));
-            }
+        let (count, mut row) = (a.len() / k, 0);
+        // The codec's runs of cells are often short: what is left over is done in halves, not row by row.
+        while row < count {
+            let (a, out, left) = (&a[row * k..], &mut out[row * n..], count - row);
+            row += match left {
+                8.. if S::REGISTER_COUNT >= 32 => rows::<S, 8>(simd, a, b, k, n, out),
+                4.. => rows::<S, 4>(simd, a, b, k, n, out),
+                2.. => rows::<S, 2>(simd, a, b, k, n, out),
+                _ => rows::<S, 1>(simd, a, b, k, n, out),
+            };
         }
     }
 }
 
-/// `R` rows of the result.
+/// The first `R` rows of the result; returns how many that is. Each number of `b` that is read serves all of them.
 #[inline(always)]
-fn rows<S: Simd, const R: usize>(simd: S, a: &[f32], b: &[f32], k: usize, n: usize, out: &mut [f32]) {
+fn rows<S: Simd, const R: usize>(simd: S, a: &[f32], b: &[f32], k: usize, n: usize, out: &mut [f32]) -> usize {
     let mut column = 0;
     while column + VECTORS * S::F32_LANES <= n {
         block::<S, R, VECTORS>(simd, a, b, k, n, column, out);
@@ -63,10 +55,11 @@ fn rows<S: Simd, const R: usize>(simd: S, a: &[f32], b: &[f32], k: usize, n: usi
         column += S::F32_LANES;
     }
     for column in column..n {
-        for (row, a) in a.chunks_exact(k).enumerate() {
+        for (row, a) in a.chunks_exact(k).enumerate().take(R) {
             out[row * n + column] = a.iter().enumerate().fold(0.0, |sum, (i, a)| sum + a * b[i * n + column]);
         }
     }
+    R
 }
 
 /// `V` vectors of `R` rows of the result, from `column` on.
