@@ -115,6 +115,9 @@ pub struct BenchOptions {
     /// Chunks to make; the first 20 are not counted.
     #[arg(long, default_value_t = 120)]
     pub chunks: usize,
+    /// Noise levels instead of the checkpoint's: falling, such as 1.0,0.5.
+    #[arg(long, value_delimiter = ',')]
+    pub noise_levels: Option<Vec<f32>>,
     /// Measure training steps instead: this many.
     #[arg(long)]
     pub training: Option<usize>,

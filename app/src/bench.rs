@@ -18,6 +18,7 @@ use kinebrush_engine::motion::track_field::{PointState, TrackField};
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::pipeline::Pipeline;
 use kinebrush_engine::stream::session::Session;
+use rayon::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +33,11 @@ const CEILING_EVERY: usize = 20;
 
 pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let (checkpoint, device) = models::open(&options.model.model, &options.model.place)?;
-    let checkpoint = checkpoint.context("--model: `none` has nothing to measure")?;
+    let mut checkpoint = checkpoint.context("--model: `none` has nothing to measure")?;
+    if let Some(levels) = &options.noise_levels {
+        checkpoint.dit.config.noise_levels = levels.clone();
+        checkpoint.dit.config.validate()?;
+    }
     if let Some(steps) = options.training {
         return training(&checkpoint.dit.config, steps, options.json);
     }
@@ -228,11 +233,13 @@ fn ceiling(precision: Precision) -> f64 {
 
 /// What a window uploads: the part of showing a frame that the processor does.
 fn to_rgba8(frames: &[Picture], bytes: &mut [u8]) {
-    let pixels = frames.iter().flat_map(|frame| &frame.data);
-    for (to, rgb) in bytes.chunks_exact_mut(4).zip(pixels) {
-        let [r, g, b] = rgb.map(|v| (v * 255.0 + 0.5) as u8);
-        to.copy_from_slice(&[r, g, b, 255]);
-    }
+    let frame_bytes = bytes.len() / frames.len();
+    frames.par_iter().zip(bytes.par_chunks_mut(frame_bytes)).for_each(|(frame, bytes)| {
+        for (to, rgb) in bytes.chunks_exact_mut(4).zip(&frame.data) {
+            let [r, g, b] = rgb.map(|v| (v * 255.0 + 0.5) as u8);
+            to.copy_from_slice(&[r, g, b, 255]);
+        }
+    });
 }
 
 fn training(config: &Config, steps: usize, as_json: bool) -> anyhow::Result<()> {

@@ -215,11 +215,18 @@ fn check<I: Isa>(rows: usize, k: usize, a: usize, stride: usize, b: usize, vecto
 #[inline(always)]
 fn softmax_rows(length: usize, stride: usize, scores: &mut [f32], reciprocals: &mut [f32]) {
     for (row, reciprocal) in scores.chunks_mut(stride).zip(reciprocals) {
+        /// Sums side by side: as many as the widest vectors hold.
+        const LANES: usize = 16;
+        assert_eq!(length % LANES, 0, "a row of scores is made of whole panels");
         let row = &mut row[..length];
         let top = super::vector::max(row);
-        for value in row.iter_mut() {
-            *value = super::vector::exp2(*value - top);
+        let mut sums = [0.0; LANES];
+        for chunk in row.chunks_exact_mut(LANES) {
+            for (value, sum) in chunk.iter_mut().zip(&mut sums) {
+                *value = super::vector::exp2(*value - top);
+                *sum += *value;
+            }
         }
-        *reciprocal = 1.0 / super::vector::sum(length, |i| row[i]);
+        *reciprocal = 1.0 / sums.iter().sum::<f32>();
     }
 }

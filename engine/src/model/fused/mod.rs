@@ -31,7 +31,7 @@ struct Scratch<I: Isa> {
     hidden: Aligned<I::Element>,
     scores: Aligned<I::Score>,
     probabilities: Aligned<I::Element>,
-    /// f32 rows: projections or a row of cells.
+    /// Queries, (ROWS, dim).
     rows: Aligned<f32>,
     /// A row of numbers on its way to elements.
     line: Aligned<f32>,
@@ -51,7 +51,7 @@ impl<I: Isa> Pool<I> {
             hidden: elements(config.ffn_dim),
             scores: Aligned::new(ROWS * scores),
             probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * scores }),
-            rows: Aligned::new(ROWS * (3 * config.dim).max(4 * config.stem_channels)),
+            rows: Aligned::new(ROWS * config.dim),
             line: Aligned::new(widest.max(config.ffn_dim)),
             sums: Aligned::new(ROWS * COLUMNS),
             reciprocals: Aligned::new(ROWS),

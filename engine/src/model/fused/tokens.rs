@@ -144,21 +144,20 @@ impl<I: Isa> Tokens<'_, I> {
         let hd = dim / self.config.heads;
         let count = x.len() / dim;
         self.normed(x, self.part(level, layer, 0), self.part(level, layer, 1), &mut scratch.line, &mut scratch.input);
-        project(self.isa, count, &scratch.input, dim, &weights.qkv, &mut scratch.sums, |row, at, sums, bias| {
-            set(&mut scratch.rows[row * 3 * dim + at..][..sums.len()], sums, bias);
-        });
-        let scale = std::f32::consts::LOG2_E / (hd as f32).sqrt();
         let rotation = &self.window.rotation()[first * hd..];
-        for (row, projected) in scratch.rows.chunks_exact_mut(3 * dim).take(count).enumerate() {
-            let (q, rest) = projected.split_at_mut(dim);
-            let (k, v) = rest.split_at_mut(dim);
+        let Scratch { input, rows, sums, .. } = scratch;
+        for (weights, to) in [(&weights.q, &mut rows[..count * dim]), (&weights.k, &mut *to.k), (&weights.v, &mut *to.v)] {
+            project(self.isa, count, input, dim, weights, sums, |row, at, sums, bias| {
+                set(&mut to[row * dim + at..][..sums.len()], sums, bias);
+            });
+        }
+        let scale = std::f32::consts::LOG2_E / (hd as f32).sqrt();
+        for (row, q) in rows.chunks_exact_mut(dim).take(count).enumerate() {
             rms_norm(q, &weights.norm_q, scale);
             rotate(q, &rotation[row * hd..][..hd]);
             self.isa.narrow(q, &mut to.q[row * dim..][..dim]);
-            rms_norm(k, &weights.norm_k, 1.0);
-            to.k[row * dim..][..dim].copy_from_slice(k);
-            to.v[row * dim..][..dim].copy_from_slice(v);
         }
+        to.k.chunks_exact_mut(dim).for_each(|k| rms_norm(k, &weights.norm_k, 1.0));
     }
 
     /// Output projection and feed-forward of `layer` behind its attention.

@@ -26,7 +26,9 @@ pub struct Conv<I: Isa> {
 
 /// A transformer block.
 pub struct Layer<I: Isa> {
-    pub qkv: Projection<I>,
+    pub q: Projection<I>,
+    pub k: Projection<I>,
+    pub v: Projection<I>,
     pub norm_q: Vec<f32>,
     pub norm_k: Vec<f32>,
     pub o: Projection<I>,
@@ -89,24 +91,19 @@ fn interleaved(i: usize, head_dim: usize) -> usize {
 impl<I: Isa> Layer<I> {
     fn new(isa: I, block: &crate::model::dit::Block, dim: usize) -> Result<Self> {
         let head_dim = dim / block.heads;
-        let parts = [&block.q, &block.k, &block.v];
-        let weights = parts.iter().map(|p| values(&p.0)).collect::<Result<Vec<_>>>()?;
-        let biases = parts.iter().map(|p| values(&p.1)).collect::<Result<Vec<_>>>()?;
-        let source = |column: usize| match column / dim {
-            2 => (2, column % dim),
-            part => (part, interleaved(column % dim, head_dim)),
+        let turned = |Linear(weight, bias): &Linear| -> Result<_> {
+            let (weight, bias) = (values(weight)?, values(bias)?);
+            let panels = Panels::pack(isa, dim, (1, dim), |column, i| weight[interleaved(column, head_dim) * dim + i]);
+            Ok(Projection { panels, bias: (0..dim).map(|i| bias[interleaved(i, head_dim)]).collect() })
         };
-        let panels = Panels::pack(isa, 3 * dim, (1, dim), |column, i| {
-            let (part, row) = source(column);
-            weights[part][row * dim + i]
-        });
-        let bias = (0..3 * dim).map(source).map(|(part, row)| biases[part][row]).collect();
         let norm = |weight: &Tensor| -> Result<Vec<f32>> {
             let weight = values(weight)?;
             Ok((0..dim).map(|i| weight[interleaved(i, head_dim)]).collect())
         };
         Ok(Self {
-            qkv: Projection { panels, bias },
+            q: turned(&block.q)?,
+            k: turned(&block.k)?,
+            v: Projection::linear(isa, &block.v)?,
             norm_q: norm(&block.norm_q)?,
             norm_k: norm(&block.norm_k)?,
             o: Projection::linear(isa, &block.o)?,
