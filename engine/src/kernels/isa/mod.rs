@@ -230,3 +230,84 @@ fn softmax_rows(length: usize, stride: usize, scores: &mut [f32], reciprocals: &
         *reciprocal = 1.0 / sums.iter().sum::<f32>();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Largest error of a probability, against the largest probability of its row.
+    struct Attention;
+
+    impl Visit for Attention {
+        type Output = f64;
+
+        fn visit<I: Isa>(self, isa: I) -> f64 {
+            let (rows, k, panels) = (19, 24, 5);
+            let (length, stride) = (panels * I::KEYS, panels * I::KEYS + 32);
+            let value = |i: usize| ((i * 2_654_435_761) % 2000) as f32 / 1000.0 - 1.0;
+            let q: Vec<f32> = (0..ROWS * k).map(value).collect();
+            let key = |key: usize, i: usize| value(key * 977 + i * 131 + 7);
+            let mut narrow = vec![I::Element::default(); q.len()];
+            isa.narrow(&q, &mut narrow);
+            let mut scores = vec![I::HIDDEN; ROWS * stride];
+            for panel in 0..panels {
+                let mut packed = vec![0.0; k * I::KEYS];
+                for (j, i) in (0..I::KEYS).flat_map(|j| (0..k).map(move |i| (j, i))) {
+                    packed[i / I::PAIR * I::PAIR * I::KEYS + j * I::PAIR + i % I::PAIR] = key(panel * I::KEYS + j, i);
+                }
+                let mut keys = vec![I::Element::default(); packed.len()];
+                isa.narrow(&packed, &mut keys);
+                isa.scores(rows, k, &narrow, k, &keys, &mut scores[panel * I::KEYS..], stride);
+            }
+            let hidden = length - 3;
+            (0..rows).for_each(|row| (hidden..length).for_each(|j| scores[row * stride + I::key_position(j)] = I::HIDDEN));
+            let mut other = vec![I::Element::default(); ROWS * stride];
+            let mut reciprocals = vec![0.0; rows];
+            let p = isa.softmax(length, stride, &mut scores, &mut other, &mut reciprocals).to_vec();
+            let mut worst = 0f64;
+            for row in 0..rows {
+                let score = |j: usize| (0..k).map(|i| q[row * k + i] as f64 * key(j, i) as f64).sum::<f64>();
+                let truth: Vec<f64> = (0..hidden).map(|j| score(j).exp2()).collect();
+                let (sum, top) = (truth.iter().sum::<f64>(), truth.iter().fold(0.0, |a: f64, b| a.max(*b)));
+                for j in 0..length {
+                    // A panel of one column reads an element back as f32, whatever its format.
+                    let mut one = vec![0.0; COLUMNS * ROWS];
+                    let mut a = vec![I::Element::default(); ROWS * I::PAIR];
+                    a[0] = p[row * stride + I::key_position(j)];
+                    let mut unit = vec![0.0; I::LANES * I::PAIR];
+                    unit[0] = 1.0;
+                    let mut b = vec![I::Element::default(); unit.len()];
+                    isa.narrow(&unit, &mut b);
+                    isa.panel(1, I::PAIR, &a, I::PAIR, &b, 1, &mut one, false);
+                    let ours = (one[0] * reciprocals[row]) as f64;
+                    let truth = truth.get(j).copied().unwrap_or(0.0);
+                    worst = worst.max((ours - truth / sum).abs() / (top / sum));
+                }
+            }
+            worst
+        }
+    }
+
+    #[test]
+    fn scores_and_softmax_of_every_set() {
+        for precision in Precision::ALL.into_iter().filter(|p| p.available()) {
+            let bound = match precision {
+                Precision::Bf16 => 3e-2, // 8 digits, and scores of several units
+                Precision::Fp16 => 1e-2,
+                _ => 1e-5,
+            };
+            let error = precision.with(Attention);
+            assert!(error < bound, "{}: {error:e}", precision.name());
+        }
+    }
+
+    #[test]
+    fn names_are_found_or_refused_with_a_way_out() {
+        for precision in Precision::ALL.into_iter().filter(|p| p.available()) {
+            assert_eq!(Precision::by_name(precision.name()).unwrap_or(Precision::Portable), precision);
+        }
+        assert_eq!(Precision::by_name("auto").ok(), Some(Precision::detect()));
+        let error = Precision::by_name("mmx").map_or_else(|e| e.to_string(), |p| p.name().into());
+        assert!(error.contains("kernels") && error.contains("portable"), "{error}");
+    }
+}

@@ -1,0 +1,146 @@
+//! The packed network against the candle graph, in every instruction set of this machine: pass by pass beyond the end of the window, at
+//! sizes that are no multiple of any tile, and in the pictures that Sketch shows.
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{Device, Tensor};
+use glam::{Affine2, Vec2};
+use kinebrush_engine::condition::FramePoints;
+use kinebrush_engine::guide::layers::{CutOptions, Layers};
+use kinebrush_engine::guide::warp::{GuideFrame, Warper};
+use kinebrush_engine::kernels::Kernels;
+use kinebrush_engine::kernels::isa::Precision;
+use kinebrush_engine::model::checkpoint::Checkpoint;
+use kinebrush_engine::model::config::Config;
+use kinebrush_engine::model::dit::Dit;
+use kinebrush_engine::model::network::network;
+use kinebrush_engine::model::parameters::{Parameters, normal};
+use kinebrush_engine::motion::LayerMotion;
+use kinebrush_engine::picture::{Mask, Picture};
+use kinebrush_engine::stream::pipeline::Pipeline;
+use kinebrush_engine::stream::session::Session;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+use std::sync::Arc;
+
+fn sets() -> impl Iterator<Item = Precision> {
+    Precision::ALL.into_iter().filter(|p| p.available())
+}
+
+fn random(seed: u64, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    normal(&mut ChaCha8Rng::seed_from_u64(seed), &mut values);
+    values
+}
+
+/// A network in which every parameter has an effect, those that training starts at zero too.
+fn dit(config: &Config) -> Dit {
+    let seeded = Parameters::seeded(1, &Device::Cpu);
+    Dit::new(config, Kernels::Reference, &seeded).unwrap();
+    let moved = seeded.finish().unwrap().into_iter().enumerate().map(|(i, (name, var))| {
+        let noise = Tensor::from_vec(random(100 + i as u64, var.elem_count()), var.dims(), &Device::Cpu).unwrap();
+        (name, (var.as_tensor().detach() + (noise * 0.1).unwrap()).unwrap())
+    });
+    let parameters = Parameters::loaded(Path::new("random"), moved.collect(), &Device::Cpu, false);
+    Dit::new(config, Kernels::Reference, &parameters).unwrap()
+}
+
+/// Root of the mean square of the differences, against that of the truth.
+fn relative(truth: &[f32], ours: &[f32]) -> f32 {
+    let (error, norm) = truth.iter().zip(ours).fold((0.0, 0.0), |(e, n), (a, b)| (e + (a - b).powi(2), n + a * a));
+    (error / norm).sqrt()
+}
+
+#[test]
+fn every_set_equals_the_graph_for_any_shape() {
+    let odd = Config { latent_channels: 11, smooth_channels: 3, id_channels: 6, track_channels: 3, stem_channels: 17, ..Config::tiny() };
+    let configs = [
+        // Head dimension 12; two conv blocks after the transformer.
+        (Config { head_blocks: 2, ..Config::tiny() }, (4, 6)),
+        // Odd channels; 9 tokens a chunk; heads of 20.
+        (Config { dim: 40, ffn_dim: 50, chunk_latents: 1, ..odd.clone() }, (6, 6)),
+        // Heads of 80, five vectors wide; more tokens than a task takes; rows longer than a tile; no convolutions.
+        (Config { dim: 160, layers: 1, stem_blocks: 0, head_blocks: 0, ..Config::tiny() }, (4, 98)),
+        // Heads of 136, wider than a panel; a sink alone; no sink.
+        (Config { dim: 272, sink_chunks: 1, window_chunks: 0, layers: 2, ..odd }, (2, 10)),
+        (Config { sink_chunks: 0, window_chunks: 3, ..Config::tiny() }, (8, 10)),
+    ];
+    for (config, (rows, columns)) in configs {
+        let dit = dit(&config);
+        let cells = config.chunk_latents * rows * columns;
+        let chunks = config.sink_chunks + config.window_chunks + 3;
+        let run = |precision: Option<Precision>| -> Vec<Vec<f32>> {
+            let mut network = network(&dit, precision, &Device::Cpu, rows, columns).unwrap();
+            let mut outputs = Vec::new();
+            for chunk in 0..chunks as u64 {
+                network.begin(&random(1000 + chunk, cells * config.condition_channels())).unwrap();
+                for (step, level) in config.noise_levels.iter().enumerate() {
+                    let mut output = vec![f32::NAN; cells * config.output_channels()];
+                    network.denoise(&random(2000 + 10 * chunk + step as u64, cells * config.latent_channels), *level, &mut output).unwrap();
+                    outputs.push(output);
+                }
+                network.commit(&random(3000 + chunk, cells * config.latent_channels)).unwrap();
+                if chunk == 1 {
+                    network.refresh_sink().unwrap();
+                }
+            }
+            outputs
+        };
+        let truth = run(None);
+        for precision in sets() {
+            // A block alone is within 5e-3; bfloat16's eight digits lose a little more over a whole network.
+            let whole = config.layers > 1 || config.stem_blocks > 0;
+            let bound = match precision {
+                Precision::Bf16 if whole => 1e-2,
+                Precision::Bf16 | Precision::Fp16 => 5e-3,
+                _ => 1e-5,
+            };
+            for (pass, (truth, ours)) in truth.iter().zip(run(Some(precision))).enumerate() {
+                let error = relative(truth, &ours);
+                assert!(error < bound, "{}, width {}, pass {pass}: {error:e}", precision.name(), config.dim);
+            }
+        }
+    }
+}
+
+/// What Sketch makes of a disc that is dragged away.
+fn frames(precision: Option<Precision>) -> Vec<Picture> {
+    let (width, height) = (168, 104);
+    let mut checkpoint = Checkpoint::sketch(&Device::Cpu).unwrap();
+    checkpoint.precision = precision;
+    // The model in full: nothing of a difference is held back.
+    let config = &mut checkpoint.dit.config;
+    (config.correction, config.fine_correction, config.covered_correction, config.noise_levels) = (1.0, 1.0, 1.0, vec![1.0, 0.5]);
+    let disc = Mask::from_fn(width, height, |x, y| f32::from(u8::from(Vec2::new(x as f32 - 60.0, y as f32 - 50.0).length() < 24.0)));
+    let picture = Picture::from_fn(width, height, |x, y| [0.11, 0.05, 0.023].map(|f| 0.5 + 0.4 * (x as f32 * f + (y as f32 * 0.07).cos()).sin()));
+    let mut warper = Warper::new(Arc::new(Layers::cut(&picture, &[disc], &CutOptions::default())), width, height);
+    let count = checkpoint.dit.config.chunk_frames();
+    let mut guide = vec![GuideFrame::blank(width, height); count];
+    let mut pipeline = Pipeline::new(&checkpoint, Session::new(&checkpoint, &Device::Cpu, 1));
+    let mut made = Vec::new();
+    for chunk in 0..6 {
+        for (i, frame) in guide.iter_mut().enumerate() {
+            let offset = Vec2::new((chunk * count + i) as f32 * 2.5, (chunk * count + i) as f32);
+            warper.warp(&LayerMotion::STILL, &[LayerMotion::Affine(Affine2::from_translation(offset))], frame);
+        }
+        pipeline.advance(&guide, &vec![FramePoints::default(); count], |shown| made.extend_from_slice(shown)).unwrap();
+    }
+    made
+}
+
+#[test]
+fn pictures_of_all_sets_are_the_same_to_the_eye() {
+    let truth = frames(None);
+    for precision in sets() {
+        let (mut error, mut count) = (0f64, 0);
+        for (truth, ours) in truth.iter().zip(frames(Some(precision))) {
+            for (a, b) in truth.data.iter().flatten().zip(ours.data.iter().flatten()) {
+                error += ((a - b) as f64).powi(2);
+                count += 1;
+            }
+        }
+        let psnr = -10.0 * (error / count as f64).log10();
+        println!("{}: {psnr:.1} dB", precision.name());
+        assert!(psnr >= 50.0, "{}: {psnr:.1} dB", precision.name());
+    }
+}
