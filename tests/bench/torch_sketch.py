@@ -1,123 +1,53 @@
-"""Sketch's network in plain PyTorch (f32, eager, CPU): what our kernels are measured against. Prints one line of JSON.
+"""Sketch's network in plain PyTorch on the CPU: what our kernels are measured against, back to back, in one run.
 
-    pip install torch
-    python tests/bench/torch_sketch.py --threads 2 --count 5 [--training]
+    pip install torch safetensors
+    cargo build --release --workspace
+    OMP_WAIT_POLICY=PASSIVE python tests/bench/torch_sketch.py             # inference: a table and one line of JSON
+    python tests/bench/torch_sketch.py --sizes 384x216 --rounds 5 --json   # the line alone
+    python tests/bench/torch_sketch.py --training --count 5                # the training step instead
 
-`training_step_ms`: forward, loss, backward, clipping and AdamW on 4 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
-`kinebrush bench --training`. `inference_chunk_ms`: the passes of one chunk at 384x216 through a full KV window,
-and its decoding; ours is `Session::next_chunk`. PyTorch gets what suits it: channels-last convolutions, its own fused attention, fused
-AdamW, no average of the parameters. Where other programs run too, set OMP_WAIT_POLICY=PASSIVE, or its threads wait in a busy loop for
-one another and everything takes several times as long.
+Inference is one chunk through a full KV window with the shipped weights, as `Session::next_chunk` makes it: a pass for each noise
+level, the commit, which ends at the last layer's keys and values, and the decoding of the correction. Rounds alternate between
+`kinebrush bench` and PyTorch's modes (eager and torch.compile, f32 and bf16); a figure is the median over rounds of a round's median.
+* passes: ours is levels x denoise + commit + sampler of the bench's stages, which includes the drawing of noise.
+* whole: ours is the whole chunk, with the guide's warp, the condition, compositing; PyTorch's is passes + decoding: unfavourable to us.
+PyTorch gets what suits it: channels-last convolutions, fused attention into a preallocated window that is never moved, modulations and
+noise beforehand, inference mode, the whole model in bf16 (no slower than autocast), frozen weights for torch.compile.
+
+First, the network (sketch_network.py) with the weights of tests/fixtures/dit.safetensors must give what that file says to 1e-4, over the
+whole clip with its mask and chunk by chunk through the window: tests/tests/parity.rs holds the engine to the same numbers.
+
+`--training`: forward, loss, backward, clipping and AdamW on 4 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
+`kinebrush bench --training`. The lean to the smooth guide is left out of the loss, in PyTorch's favour.
+
+Compiling takes minutes the first time. Where other programs run too, set OMP_WAIT_POLICY=PASSIVE, or PyTorch's threads wait in a busy
+loop for one another and everything takes several times as long.
 """
 
 import argparse
+import copy
 import json
-import math
+import os
 import statistics
+import subprocess
+import sys
 import time
 
 import torch
-import torch.nn.functional as F
+import torch._inductor.config
+from safetensors.torch import load_file
+from sketch_network import MODEL, ROOT, SKETCH, Dit, check, load, rotation, windows
 from torch import nn
 
-# Config::sketch()
-CELL, FRAMES, LATENT, SMOOTH, ID, TRACK, STEM = 8, 2, 96, 12, 64, 16, 96
-STEM_BLOCKS, HEAD_BLOCKS, DIM, HEADS, LAYERS, FFN, TIME = 1, 2, 192, 3, 5, 768, 256
-CHUNK, SINK, WINDOW, LEVELS = 2, 1, 2, (1.0, 0.5)
-RAW, PATCH = ID * FRAMES, FRAMES * CELL * CELL * 3
-PLAIN = LATENT + SMOOTH + 4 * FRAMES + 2
-
-
-def rotate(x, cos, sin):
-    """Interleaved pairs; x (batch, heads, tokens, head_dim)."""
-    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
-
-
-def rotation(latents, rows, columns):
-    head_dim = DIM // HEADS
-    spatial = 2 * (head_dim // 6)
-    grid = torch.meshgrid(torch.arange(latents), torch.arange(rows), torch.arange(columns), indexing="ij")
-    parts = zip(grid, (head_dim - 2 * spatial, spatial, spatial))
-    angle = torch.cat([g.flatten()[:, None] * 10000.0 ** (-torch.arange(0, d, 2) / d) for g, d in parts], -1)
-    return angle.cos(), angle.sin()
-
-
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.q, self.k, self.v, self.o = (nn.Linear(DIM, DIM) for _ in range(4))
-        self.norm_q, self.norm_k = nn.RMSNorm(DIM, eps=1e-6), nn.RMSNorm(DIM, eps=1e-6)
-        self.norm = nn.LayerNorm(DIM, eps=1e-6, elementwise_affine=False)
-        self.ffn = nn.Sequential(nn.Linear(DIM, FFN), nn.GELU(approximate="tanh"), nn.Linear(FFN, DIM))
-        self.modulation = nn.Parameter(torch.randn(1, 6, DIM) / math.sqrt(DIM))
-
-    def forward(self, x, time, cos, sin, mask, past):
-        """x (batch, tokens, dim), time (batch, chunks, 6, dim); past: rotated keys and values."""
-        grouped = lambda x: x.unflatten(1, (time.shape[1], -1))
-        part = (time + self.modulation).unsqueeze(3).unbind(2)
-        split = lambda x: x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
-        y = (self.norm(grouped(x)) * (1 + part[1]) + part[0]).flatten(1, 2)
-        q, k, v = split(self.norm_q(self.q(y))), split(self.norm_k(self.k(y))), split(self.v(y))
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if past is not None:
-            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        x = grouped(x) + grouped(self.o(y)) * part[2]
-        y = self.norm(x) * (1 + part[4]) + part[3]
-        return (x + self.ffn(y) * part[5]).flatten(1, 2)
-
-
-class ConvBlock(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm = nn.RMSNorm(STEM, eps=1e-6)
-        self.convs = nn.ModuleList(nn.Conv2d(STEM, STEM, 3, padding=1) for _ in range(2))
-
-    def forward(self, x):
-        y = self.norm(x).permute(0, 3, 1, 2)  # a channels-last picture to the convolution
-        y = self.convs[1](F.gelu(self.convs[0](y), approximate="tanh"))
-        return x + y.permute(0, 2, 3, 1)
-
-
-class Dit(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.track_head, self.stem = nn.Linear(RAW, TRACK), nn.Linear(LATENT + PLAIN + TRACK, STEM)
-        self.stem_blocks = nn.Sequential(*(ConvBlock() for _ in range(STEM_BLOCKS)))
-        self.patch_embedding = nn.Linear(4 * STEM, DIM)
-        self.time = nn.Sequential(nn.Linear(TIME, DIM), nn.SiLU(), nn.Linear(DIM, DIM))
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(DIM, 6 * DIM))
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.head_modulation = nn.Parameter(torch.randn(1, 2, DIM) / math.sqrt(DIM))
-        self.norm = nn.LayerNorm(DIM, eps=1e-6, elementwise_affine=False)
-        self.unpatch = nn.Linear(DIM, 4 * STEM)
-        self.head_blocks = nn.Sequential(*(ConvBlock() for _ in range(HEAD_BLOCKS)))
-        self.out_norm, self.out = nn.RMSNorm(STEM, eps=1e-6), nn.Linear(STEM, LATENT + 1)
-
-    def forward(self, noisy, condition, levels, cos, sin, mask=None, past=None):
-        """noisy and condition (batch, latents, rows, columns, channels), levels (batch, chunks)."""
-        batch, latents, rows, columns, _ = noisy.shape
-        tracks = self.track_head(condition[..., PLAIN:])
-        stem = self.stem(torch.cat([noisy, condition[..., :PLAIN], tracks], -1))
-        stem = self.stem_blocks(stem.flatten(0, 1))
-        folded = stem.reshape(batch, latents, rows // 2, 2, columns // 2, 2 * STEM).transpose(3, 4)
-        x = self.patch_embedding(folded.reshape(batch, -1, 4 * STEM))
-        angle = 1000 * levels[..., None] * 10000.0 ** (-torch.arange(TIME // 2) / (TIME // 2))
-        embedding = self.time(torch.cat([angle.cos(), angle.sin()], -1))
-        time = self.time_projection(embedding).unflatten(-1, (6, DIM))
-        for i, block in enumerate(self.blocks):
-            x = block(x, time, cos, sin, mask, past and past[i])
-        shift, scale = (embedding.unsqueeze(2) + self.head_modulation).unsqueeze(3).unbind(2)
-        x = self.unpatch(self.norm(x.unflatten(1, (levels.shape[1], -1))) * (1 + scale) + shift)
-        x = x.reshape(-1, rows // 2, columns // 2, 2, 2 * STEM).transpose(2, 3)
-        x = self.head_blocks(x.reshape(-1, rows, columns, STEM) + stem)
-        return self.out(self.out_norm(x)).unflatten(0, (batch, latents))
+MODES, PARTS = ("eager f32", "eager bf16", "compile f32", "compile bf16"), ("passes", "whole")
+LATENT, RAW, PLAIN, PATCH = SKETCH.latent_channels, SKETCH.raw, SKETCH.plain, SKETCH.patch
+CHUNK, SINK, WINDOW = SKETCH.chunk_latents, SKETCH.sink_chunks, SKETCH.window_chunks
+torch._inductor.config.freezing = True  # folds and packs the weights
 
 
 def loss(out, decoder, target, uncovered):
     """train::loss::PatchLoss; every cell counts."""
-    pixels = (out[..., :-1] @ decoder).unflatten(-1, (-1, 3))
+    pixels = (out[..., :LATENT] @ decoder).unflatten(-1, (-1, 3))
     u = uncovered.unsqueeze(-1)
     gate = torch.sigmoid(out[..., -1:] - 4).unsqueeze(-1)
     error = pixels * (u + (1 - u) * gate) - target
@@ -158,38 +88,150 @@ def training_step(count, batch=4, rows=16, columns=16):
     return sum(p.numel() for p in dit.parameters()), measure(count, step)
 
 
-@torch.inference_mode()
-def inference_chunk(count, width=384, height=216):
-    rows, columns = -(-height // (2 * CELL)) * 2, -(-width // (2 * CELL)) * 2
-    held = (SINK + WINDOW) * CHUNK
-    tokens = rows * columns // 4
-    dit, decoder = Dit().eval(), torch.randn(LATENT, PATCH)
-    noisy, condition = torch.randn(1, CHUNK, rows, columns, LATENT), torch.randn(1, CHUNK, rows, columns, PLAIN + RAW)
-    past = [(torch.randn(1, HEADS, held * tokens, DIM // HEADS), torch.randn(1, HEADS, held * tokens, DIM // HEADS)) for _ in range(LAYERS)]
-    cos, sin = (t[held * tokens :] for t in rotation(held + CHUNK, rows // 2, columns // 2))
+class Chunks:
+    """One of PyTorch's modes at work on chunks of one size."""
 
-    def chunk():
-        for level in (*LEVELS, 0.0):  # denoising, then the pass that commits
-            out = dit(noisy, condition, torch.tensor([[level]]), cos, sin, past=past)
-        return out[..., :-1] @ decoder
+    def __init__(self, dit, decoder, width, height, dtype, compiled):
+        c, token = dit.c, 2 * dit.c.cell_px
+        rows, columns = -(-height // token) * 2, -(-width // token) * 2
+        tokens, held = c.chunk_latents * rows * columns // 4, c.sink_chunks + c.window_chunks
+        random = torch.Generator().manual_seed(1)
+        cells = lambda channels: torch.randn(1, c.chunk_latents, rows, columns, channels, generator=random).to(dtype)
+        self.condition, self.smooth, self.unknown = cells(c.plain + c.raw), cells(c.latent_channels), cells(1) > 0
+        self.guide = self.condition[..., : c.latent_channels].contiguous()
+        of = lambda level: tuple(t.to(dtype) for t in (torch.tensor(level), *dit.times(torch.tensor([[level]]))))
+        self.steps, self.clean = [(cells(c.latent_channels), of(level)) for level in c.noise_levels], of(0.0)
+        self.rotation = [t[held * tokens :].to(dtype) for t in rotation((held + 1) * c.chunk_latents, rows // 2, columns // 2)]
+        torch.manual_seed(1)
+        self.windows, self.decoder = windows(c, 1, tokens, held, dtype), decoder.to(dtype)
+        self.dit = copy.deepcopy(dit).to(dtype=dtype, memory_format=torch.channels_last)
+        wrap = (lambda run: torch.compile(run, dynamic=False)) if compiled else lambda run: run
+        self.known, self.denoise, self.commit = wrap(self.dit.known), wrap(self._denoise), wrap(self._commit)
 
-    return measure(count, chunk)
+    def _denoise(self, clean, noise, known, level, embedding, time):
+        """A pass at one noise level: its output and the clean latent after it, as in stream::session."""
+        c = self.dit.c
+        noisy = torch.where(self.unknown, (1 - level) * clean + level * noise, clean)
+        out = self.dit.step(noisy, known, 1 - level, embedding, time, *self.rotation, windows=self.windows)
+        correction, lean = out[..., : c.latent_channels], out[..., c.latent_channels : c.latent_channels + 1]
+        return out, torch.where(self.unknown, self.guide + c.correction * (correction + lean * self.smooth), self.guide)
+
+    def _commit(self, clean, known, level, embedding, time):
+        self.dit.step(clean, known, 1 - level, embedding, time, *self.rotation, windows=self.windows, keys_only=True)
+
+    @torch.inference_mode()
+    def chunk(self):
+        """Its correction in pixels, and milliseconds of its passes and of all."""
+        start = time.perf_counter()
+        known, clean = self.known(self.condition), self.guide
+        for noise, level in self.steps:
+            out, clean = self.denoise(clean, noise, known, *level)
+        self.commit(clean, known, *self.clean)
+        passes = time.perf_counter()
+        pixels = out[..., : self.dit.c.latent_channels].flatten(0, 3) @ self.decoder
+        return pixels, (1000 * (passes - start), 1000 * (time.perf_counter() - start))
 
 
-if __name__ == "__main__":
+def bench(arguments, *options):
+    """What `kinebrush bench` says."""
+    command = [arguments.kinebrush, "bench", "--json", "--threads", str(arguments.threads), *options]
+    try:
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"{' '.join(command)}: {error}")
+
+
+def training(arguments):
+    """The training step of both, back to back: medians over the rounds, and of the rounds' ratios."""
+    rounds = []
+    for _ in range(arguments.rounds):
+        own = bench(arguments, "--training", str(arguments.count))["step_ms_median"]
+        _, (theirs, _) = training_step(arguments.count)
+        rounds.append((own, theirs, theirs / own))
+    own, theirs, speed = (statistics.median(column) for column in zip(*rounds))
+    return {"training_step_ms": theirs, "ours_ms": own, "times_as_fast": round(speed, 2)}
+
+
+def ours(arguments, size):
+    """Milliseconds of a chunk's passes and of all, by `kinebrush bench`."""
+    report = bench(arguments, "--size", size, "--chunks", str(arguments.chunks))
+    stages = report["stages"]
+    return len(SKETCH.noise_levels) * stages["denoise"] + stages["commit"] + stages["sampler"], report["chunk_ms_median"]
+
+
+def inference(arguments, dit, decoder, size):
+    """Everything at one size: milliseconds by mode, ratios of ours to PyTorch's, and what could not run."""
+    modes, skipped, apart = {}, {}, {}
+    for name in [mode for mode in MODES if mode == MODES[0] or mode in arguments.modes]:
+        how, dtype = name.split()
+        mode = Chunks(dit, decoder, *map(int, size.split("x")), {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], how == "compile")
+        try:
+            pixels = [mode.chunk()[0] for _ in range(3)][-1].float()  # compiles, warms up
+        except Exception as error:  # without a C++ compiler, for one
+            if how == "eager":
+                raise
+            skipped[name] = f"{type(error).__name__}: {error}"[:200]
+            continue
+        truth = pixels if not modes else truth
+        modes[name], apart[name] = mode, round(float((pixels - truth).abs().max() / truth.abs().max()), 5)
+    rounds = {name: [] for name in ("ours", *modes)}
+    for _ in range(arguments.rounds):
+        rounds["ours"].append(ours(arguments, size))
+        for name, mode in modes.items():
+            mode.chunk()
+            rounds[name].append(medians(mode.chunk()[1] for _ in range(arguments.count)))
+    ms = {name: dict(zip(PARTS, medians(times))) for name, times in rounds.items()}
+    report = {"ms": ms, "apart_from_eager_f32": apart, "skipped": skipped}
+    for part in PARTS:
+        best = min(modes, key=lambda name: ms[name][part])
+        to = {name: round(ms["ours"][part] / ms[name][part], 3) for name in modes}
+        report[f"ratio_{part}"] = {"best": to[best], "best_mode": best, "eager_f32": to["eager f32"], **to}
+    return report
+
+
+def medians(rows):
+    return [round(statistics.median(column), 2) for column in zip(*rows)]
+
+
+def table(size, report):
+    print(f"\n{size:<14}{'passes ms':>12}{'whole ms':>12}{'ours/passes':>13}{'ours/whole':>12}")
+    for name, ms in report["ms"].items():
+        ratios = "".join(f"{report[f'ratio_{part}'].get(name, 1):>12.3f}" for part in PARTS)
+        print(f"{name:<14}{ms['passes']:>12.1f}{ms['whole']:>12.1f} {ratios}")
+    for name, why in report["skipped"].items():
+        print(f"{name} could not run: {why}")
+    for part in PARTS:
+        ratio = report[f"ratio_{part}"]
+        print(f"ours / PyTorch, {part}: {ratio['best']} of its best ({ratio['best_mode']}), {ratio['eager_f32']} of its f32 eager")
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--count", type=int, default=5, help="runs of which the median is taken")
-    parser.add_argument("--training", action="store_true", help="the training step only")
+    parser.add_argument("--sizes", nargs="+", default=["384x216", "512x288"])
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES, help="f32 eager always runs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=5, help="PyTorch's chunks of a round, or training steps, of which the median is taken")
+    parser.add_argument("--chunks", type=int, default=30, help="our chunks of a round; the first 20 are not counted")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--kinebrush", default=str(ROOT / "target/release/kinebrush"))
+    parser.add_argument("--json", action="store_true", help="no table")
+    parser.add_argument("--training", action="store_true", help="measure the training step instead")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    parameters, step = training_step(arguments.count)
-    figures = {
-        "torch": torch.__version__, "threads": arguments.threads, "parameters": parameters,
-        "training_step_ms": step[0], "training_step_cpu_ms": step[1],
-    }
-    if not arguments.training:
-        chunk = inference_chunk(arguments.count)
-        figures |= {"inference_chunk_ms": chunk[0], "inference_chunk_cpu_ms": chunk[1]}
-    print(json.dumps(figures))
+    report = {"torch": torch.__version__, "threads": arguments.threads, "load": os.getloadavg()[0], "off_fixture": check()}
+    if arguments.training:
+        report |= training(arguments)
+    else:
+        tensors = load_file(MODEL / "model.safetensors")
+        basis, scale, _ = (tensors.pop(f"codec.{name}").float() for name in ("basis", "scale", "mean"))
+        dit, decoder = load(SKETCH, tensors, MODEL / "model.safetensors"), basis * scale[:, None]
+        for size in arguments.sizes:
+            report[size] = inference(arguments, dit, decoder, size)
+            if not arguments.json:
+                table(size, report[size])
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 //! AVX2 and FMA, f32: tiles of six rows by two vectors of eight, twelve of the sixteen registers.
 
-use super::{COLUMNS, Isa, check, softmax_rows, unrolled};
+use super::{COLUMNS, Isa, Row, check, weigh_rows, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA, f32.
@@ -102,10 +102,10 @@ impl Isa for Avx2 {
         }
     }
 
-    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
+    fn weights<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], rows: &mut [Row]) -> &'a [f32] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, stride, scores, reciprocals),
+            || weigh_rows(length, stride, scores, rows),
         );
         scores
     }

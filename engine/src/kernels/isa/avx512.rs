@@ -1,7 +1,7 @@
 //! AVX-512 in f32, and with bfloat16 dot products. The two share the shape of their tiles: 24 sums, as many as the registers hold
 //! beside a row of the panel and one broadcast.
 
-use super::{COLUMNS, Isa, ROWS, check, softmax_rows, unrolled};
+use super::{COLUMNS, Isa, ROWS, Row, check, weigh_rows, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX-512, f32.
@@ -201,10 +201,10 @@ impl Isa for Avx512 {
         unsafe { over_rows!(rows, 2, row, tile, k, q.add(row * stride), stride, keys, s.add(row * s_stride), s_stride, false) }
     }
 
-    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
+    fn weights<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], rows: &mut [Row]) -> &'a [f32] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, stride, scores, reciprocals),
+            || weigh_rows(length, stride, scores, rows),
         );
         scores
     }
@@ -256,13 +256,14 @@ impl Isa for Bf16 {
         unsafe { over_rows!(rows, 2, row, tile_bf16, k, q.add(row * stride), stride, keys, s.add(row * s_stride), s_stride, false) }
     }
 
-    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], other: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
+    fn weights<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], other: &'a mut [u16], rows: &mut [Row]) -> &'a [u16] {
         self.vectorize(
             #[inline(always)]
-            || softmax_rows(length, stride, scores, reciprocals),
+            || weigh_rows(length, stride, scores, rows),
         );
-        let done = reciprocals.len() * stride;
-        self.narrow(&scores[..done], &mut other[..done]);
+        for (scores, other) in scores.chunks(stride).zip(other.chunks_mut(stride)).take(rows.len()) {
+            self.narrow(&scores[..length], &mut other[..length]);
+        }
         other
     }
 

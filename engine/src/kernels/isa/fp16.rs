@@ -8,7 +8,7 @@
 //! beside key j, and the values are packed to match.
 
 use super::avx512::{over_rows, tile_rows};
-use super::{COLUMNS, Isa, check, unrolled};
+use super::{COLUMNS, Isa, Row, check, unrolled};
 use std::arch::x86_64::*;
 
 /// AVX-512 FP16.
@@ -116,26 +116,52 @@ unsafe fn score_tile<const R: usize>(k: usize, q: *const u16, stride: usize, key
     }
 }
 
-/// Exponentials of one row of base-2 scores against its largest, in place; returns their sum.
+/// `value` in every place.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512fp16")]
+fn constant(value: f32) -> __m512h {
+    _mm512_castsi512_ph(_mm512_set1_epi16(half::f16::from_f32(value).to_bits() as i16))
+}
+
+/// # Safety
+/// `x` is 32 long.
+#[inline]
+#[target_feature(enable = "avx512f,avx512fp16")]
+unsafe fn load(x: &[u16]) -> __m512h {
+    // SAFETY: as the caller vouches.
+    unsafe { _mm512_castsi512_ph(_mm512_loadu_si512(x.as_ptr().cast())) }
+}
+
+/// The largest of a row of scores.
 ///
 /// # Safety
 /// `row` is a multiple of 32 long.
 #[target_feature(enable = "avx512f,avx512bw,avx512fp16")]
-unsafe fn exponentials(row: &mut [u16]) -> f32 {
-    let constant = |value: f32| _mm512_castsi512_ph(_mm512_set1_epi16(half::f16::from_f32(value).to_bits() as i16));
+unsafe fn largest(row: &[u16]) -> f32 {
     // SAFETY: chunks of 32 numbers.
     unsafe {
-        let load = |x: *const u16| _mm512_castsi512_ph(_mm512_loadu_si512(x.cast()));
         // Four at a time: a maximum takes longer than the load that feeds it.
         let mut tops = [constant(f32::NEG_INFINITY); 4];
         for chunks in row.chunks(4 * 32) {
             for (top, chunk) in tops.iter_mut().zip(chunks.chunks_exact(32)) {
-                *top = _mm512_max_ph(*top, load(chunk.as_ptr()));
+                *top = _mm512_max_ph(*top, load(chunk));
             }
         }
         let top = _mm512_max_ph(_mm512_max_ph(tops[0], tops[1]), _mm512_max_ph(tops[2], tops[3]));
         let (low, high) = widen(_mm512_castph_si512(top));
-        let top = constant(_mm512_reduce_max_ps(_mm512_max_ps(low, high)));
+        _mm512_reduce_max_ps(_mm512_max_ps(low, high))
+    }
+}
+
+/// Exponentials of one row of base-2 scores against `top`, in place; returns their sum.
+///
+/// # Safety
+/// `row` is a multiple of 32 long.
+#[target_feature(enable = "avx512f,avx512bw,avx512fp16")]
+unsafe fn exponentials(row: &mut [u16], top: f32) -> f32 {
+    // SAFETY: chunks of 32 numbers.
+    unsafe {
+        let top = constant(top);
         // 2^-25 rounds to zero, so nothing is lost below, and minus infinity becomes a number.
         let least = constant(-25.0);
         // 2^f for f in -0.5..0.5, least squares of the relative error: 1e-4, below the rounding of the format.
@@ -145,7 +171,7 @@ unsafe fn exponentials(row: &mut [u16]) -> f32 {
             // Four terms in half precision, then f32: the sum of thousands would stop growing.
             let mut part = _mm512_setzero_ph();
             for chunk in chunks.chunks_exact_mut(32) {
-                let x = _mm512_max_ph(_mm512_sub_ph(load(chunk.as_ptr()), top), least);
+                let x = _mm512_max_ph(_mm512_sub_ph(load(chunk), top), least);
                 let n = _mm512_roundscale_ph::<0>(x);
                 let f = _mm512_sub_ph(x, n);
                 let p = _mm512_fmadd_ph(_mm512_fmadd_ph(_mm512_fmadd_ph(c3, f, c2), f, c1), f, one);
@@ -232,11 +258,12 @@ impl Isa for Fp16 {
         key / 32 * 32 + key % 16 * 2 + key / 16 % 2
     }
 
-    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [u16], _: &'a mut [u16], reciprocals: &mut [f32]) -> &'a [u16] {
+    fn weights<'a>(self, length: usize, stride: usize, scores: &'a mut [u16], _: &'a mut [u16], rows: &mut [Row]) -> &'a [u16] {
         assert_eq!(length % Self::KEYS, 0, "a row of scores is made of whole panels");
-        for (row, reciprocal) in scores.chunks_mut(stride).zip(reciprocals) {
+        for (scores, row) in scores.chunks_mut(stride).zip(rows) {
+            let scores = &mut scores[..length];
             // SAFETY: `self` proves the instructions, the assert the length.
-            *reciprocal = 1.0 / unsafe { exponentials(&mut row[..length]) };
+            unsafe { row.take(largest(scores), |top| exponentials(scores, top)) };
         }
         scores
     }

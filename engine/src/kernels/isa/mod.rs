@@ -69,20 +69,45 @@ pub trait Isa: Copy + Send + Sync + 'static {
         key
     }
 
-    /// Turns rows of `length` base-2 scores, `stride` apart, into unnormalised probabilities, and the reciprocal of each row's sum. They
-    /// are written over the scores where both have one format, else to `other`.
-    fn softmax<'a>(
+    /// Turns rows of `length` base-2 scores, `stride` apart, into weights relative to the largest score that a row had so far. They are
+    /// written over the scores where both have one format, else to `other`.
+    fn weights<'a>(
         self,
         length: usize,
         stride: usize,
         scores: &'a mut [Self::Score],
         other: &'a mut [Self::Element],
-        reciprocals: &mut [f32],
+        rows: &mut [Row],
     ) -> &'a [Self::Element];
 
     /// Runs `rounds` x 24 independent multiply-adds in registers and returns how many floating-point operations that was: the ceiling
     /// that a kernel can be compared with.
     fn multiply_adds(self, rounds: u64) -> u64;
+}
+
+/// Softmax of a row whose scores come in pieces (Milakov & Gimelshein 2018).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Row {
+    /// Largest score so far.
+    top: f32,
+    /// Sum of all weights so far, relative to it.
+    pub sum: f32,
+    /// What sums of earlier pieces are to be multiplied by, because the largest score has changed.
+    pub factor: f32,
+}
+
+impl Row {
+    /// Before the first piece.
+    pub const START: Self = Self { top: f32::NEG_INFINITY, sum: 0.0, factor: 0.0 };
+
+    /// Takes in a piece: its largest score, then, by `weigh(largest score so far)`, the sum of its weights.
+    #[inline(always)]
+    fn take(&mut self, top: f32, weigh: impl FnOnce(f32) -> f32) {
+        let top = if top > self.top { top } else { self.top };
+        self.factor = super::vector::exp2(self.top - top);
+        self.top = top;
+        self.sum = self.sum * self.factor + weigh(top);
+    }
 }
 
 /// The sets by name.
@@ -211,23 +236,24 @@ fn check<I: Isa>(rows: usize, k: usize, a: usize, stride: usize, b: usize, vecto
     assert!(all == 0 || (all - 1) * c_stride + vectors * I::LANES <= c, "a tile writes past its sums");
 }
 
-/// [`Isa::softmax`] of f32 scores, in place.
+/// [`Isa::weights`] of f32 scores, in place.
 #[inline(always)]
-fn softmax_rows(length: usize, stride: usize, scores: &mut [f32], reciprocals: &mut [f32]) {
-    for (row, reciprocal) in scores.chunks_mut(stride).zip(reciprocals) {
-        /// Sums side by side: as many as the widest vectors hold.
-        const LANES: usize = 16;
-        assert_eq!(length % LANES, 0, "a row of scores is made of whole panels");
-        let row = &mut row[..length];
-        let top = super::vector::max(row);
-        let mut sums = [0.0; LANES];
-        for chunk in row.chunks_exact_mut(LANES) {
-            for (value, sum) in chunk.iter_mut().zip(&mut sums) {
-                *value = super::vector::exp2(*value - top);
-                *sum += *value;
+fn weigh_rows(length: usize, stride: usize, scores: &mut [f32], rows: &mut [Row]) {
+    /// Sums side by side: as many as the widest vectors hold.
+    const LANES: usize = 16;
+    assert_eq!(length % LANES, 0, "a row of scores is made of whole panels");
+    for (scores, row) in scores.chunks_mut(stride).zip(rows) {
+        let scores = &mut scores[..length];
+        row.take(super::vector::max(scores), |top| {
+            let mut sums = [0.0; LANES];
+            for chunk in scores.chunks_exact_mut(LANES) {
+                for (value, sum) in chunk.iter_mut().zip(&mut sums) {
+                    *value = super::vector::exp2(*value - top);
+                    *sum += *value;
+                }
             }
-        }
-        *reciprocal = 1.0 / sums.iter().sum::<f32>();
+            sums.iter().sum()
+        });
     }
 }
 
@@ -262,8 +288,17 @@ mod tests {
             let hidden = length - 3;
             (0..rows).for_each(|row| (hidden..length).for_each(|j| scores[row * stride + I::key_position(j)] = I::HIDDEN));
             let mut other = vec![I::Element::default(); ROWS * stride];
-            let mut reciprocals = vec![0.0; rows];
-            let p = isa.softmax(length, stride, &mut scores, &mut other, &mut reciprocals).to_vec();
+            let mut state = vec![Row::START; rows];
+            // In two pieces; the weights of the first are relative to what was the largest score then.
+            let mut p = vec![I::Element::default(); ROWS * stride];
+            let mut factors = Vec::new();
+            for (first, run) in [(0, 2 * I::KEYS), (2 * I::KEYS, length - 2 * I::KEYS)] {
+                let weights = isa.weights(run, stride, &mut scores[first..], &mut other, &mut state);
+                for row in 0..rows {
+                    p[row * stride + first..][..run].copy_from_slice(&weights[row * stride..][..run]);
+                }
+                factors = state.iter().map(|row| row.factor).collect();
+            }
             let mut worst = 0f64;
             for row in 0..rows {
                 let score = |j: usize| (0..k).map(|i| q[row * k + i] as f64 * key(j, i) as f64).sum::<f64>();
@@ -279,7 +314,8 @@ mod tests {
                     let mut b = vec![I::Element::default(); unit.len()];
                     isa.narrow(&unit, &mut b);
                     isa.panel(1, I::PAIR, &a, I::PAIR, &b, 1, &mut one, false);
-                    let ours = (one[0] * reciprocals[row]) as f64;
+                    let earlier = if I::key_position(j) < 2 * I::KEYS { factors[row] } else { 1.0 };
+                    let ours = (one[0] * earlier / state[row].sum) as f64;
                     let truth = truth.get(j).copied().unwrap_or(0.0);
                     worst = worst.max((ours - truth / sum).abs() / (top / sum));
                 }

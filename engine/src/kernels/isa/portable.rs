@@ -1,6 +1,6 @@
 //! Plain Rust in f32 for any processor; the compiler turns the fixed arrays into whatever vectors the target has (NEON, SSE2).
 
-use super::{COLUMNS, Isa, check, softmax_rows};
+use super::{COLUMNS, Isa, Row, check, weigh_rows};
 
 /// Any processor, f32.
 #[derive(Clone, Copy)]
@@ -68,8 +68,8 @@ impl Isa for Portable {
         }
     }
 
-    fn softmax<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], reciprocals: &mut [f32]) -> &'a [f32] {
-        softmax_rows(length, stride, scores, reciprocals);
+    fn weights<'a>(self, length: usize, stride: usize, scores: &'a mut [f32], _: &'a mut [f32], rows: &mut [Row]) -> &'a [f32] {
+        weigh_rows(length, stride, scores, rows);
         scores
     }
 

@@ -21,7 +21,7 @@ use crate::model::network::{Network, Saved, foreign};
 use plane::{Plane, Size};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weights::Weights;
-use window::Window;
+use window::{Attention, Window};
 
 /// What a thread works in.
 struct Scratch<I: Isa> {
@@ -29,32 +29,28 @@ struct Scratch<I: Isa> {
     input: Aligned<I::Element>,
     /// Hidden layer of the feed-forward network, (ROWS, ffn_dim).
     hidden: Aligned<I::Element>,
-    scores: Aligned<I::Score>,
-    probabilities: Aligned<I::Element>,
+    attention: Attention<I>,
     /// Queries, (ROWS, dim).
     rows: Aligned<f32>,
     /// A row of numbers on its way to elements.
     line: Aligned<f32>,
     sums: Aligned<f32>,
-    reciprocals: Aligned<f32>,
 }
 
 /// Scratch for each thread of the pool.
 struct Pool<I: Isa>(Vec<Mutex<Scratch<I>>>);
 
 impl<I: Isa> Pool<I> {
-    fn new(config: &Config, scores: usize) -> Self {
+    fn new(config: &Config, window: &Window<I>) -> Self {
         let widest = config.condition_channels().max(4 * config.stem_channels).max(config.latent_channels).max(config.dim) + 1;
         let elements = |width: usize| Aligned::new(ROWS * width + I::PAIR);
         let scratch = || Scratch {
             input: elements(widest),
             hidden: elements(config.ffn_dim),
-            scores: Aligned::new(ROWS * scores),
-            probabilities: Aligned::new(if size_of::<I::Score>() == size_of::<I::Element>() { 0 } else { ROWS * scores }),
+            attention: Attention::new(window),
             rows: Aligned::new(ROWS * config.dim),
             line: Aligned::new(widest.max(config.ffn_dim)),
             sums: Aligned::new(ROWS * COLUMNS),
-            reciprocals: Aligned::new(ROWS),
         };
         Self((0..rayon::current_num_threads() + 1).map(|_| Mutex::new(scratch())).collect())
     }
@@ -114,7 +110,7 @@ impl<I: Isa> Fused<I> {
             isa,
             size,
             weights: Weights::new(isa, dit)?,
-            pool: Pool::new(&config, window.stride()),
+            pool: Pool::new(&config, &window),
             window,
             known: Plane::new(size, c),
             cells: Plane::new(size, c),

@@ -39,14 +39,15 @@ impl<I: Isa> Fused<I> {
         let tiles = tokens.div_ceil(ROWS);
         self.attended.par_chunks_mut(ROWS * hd).enumerate().with_max_len(1).for_each(|(index, attended)| {
             let (head, first) = (index / tiles, index % tiles * ROWS);
-            let Scratch { scores, probabilities, reciprocals, sums, line, .. } = &mut *pool.take();
+            let Scratch { attention, line, .. } = &mut *pool.take();
             let count = ROWS.min(tokens - first);
             let queries = (&q[first * dim + head * hd..], dim);
             isa.vectorize(
                 #[inline(always)]
                 || {
-                    window.attend(layer, head, count, queries, (scores, probabilities), (reciprocals, sums), |first, columns, sums, reciprocals| {
-                        for (row, (sums, reciprocal)) in sums.chunks_exact(COLUMNS).zip(reciprocals).take(count).enumerate() {
+                    window.attend(layer, head, count, queries, attention, |first, columns, sums, rows| {
+                        for (row, (sums, state)) in sums.chunks_exact(COLUMNS).zip(rows).enumerate() {
+                            let reciprocal = 1.0 / state.sum;
                             line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);
                             isa.narrow(&line[..columns], &mut attended[row * hd + first..][..columns]);
                         }

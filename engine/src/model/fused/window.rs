@@ -7,7 +7,7 @@
 use super::row_ops::rotate;
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
-use crate::kernels::isa::{COLUMNS, Isa};
+use crate::kernels::isa::{COLUMNS, Isa, ROWS, Row};
 use crate::kernels::panels::cut;
 use crate::model::config::Config;
 use crate::model::rope;
@@ -18,8 +18,11 @@ use std::sync::Arc;
 /// Numbers that are rotated at once: a run that fits the stack.
 const PART: usize = 64;
 
-/// Scores of half precision on a cache line.
-const SCORES_OF_A_LINE: usize = 32;
+/// Keys whose scores are held at once, a multiple of every set's panel.
+const RUN: usize = 192;
+/// Scores between the starts of two rows: an odd number of cache lines, so that the rows of a tile do not fall on the same few sets of
+/// the cache.
+const SCORES_STRIDE: usize = RUN + 32;
 
 /// Sizes that do not change.
 #[derive(Clone, Copy)]
@@ -164,18 +167,6 @@ impl<I: Isa> Window<I> {
         &self.rotation[place * len..(place + 1) * len]
     }
 
-    /// Tokens that the chunk in work sees, padding included.
-    pub fn seen(&self) -> usize {
-        (self.order.len() + 1) * self.shape.padded
-    }
-
-    /// Scores between the starts of two rows, when all rows are as long as the longest: an odd number of cache lines, so that the rows
-    /// of a tile do not fall on the same few sets of the cache.
-    pub fn stride(&self) -> usize {
-        let lines = ((self.capacity + 1) * self.shape.padded).div_ceil(SCORES_OF_A_LINE);
-        (lines | 1) * SCORES_OF_A_LINE
-    }
-
     /// Puts keys (normed, not rotated) and values of the chunk in work in their place; both (tokens, dim). `last`: no other pass over
     /// the chunk follows.
     pub fn put(&mut self, layer: usize, k: &[f32], v: &[f32], last: bool) {
@@ -240,46 +231,72 @@ impl<I: Isa> Window<I> {
         }
     }
 
-    /// Attention of `rows` queries of one head, scaled for base 2 and `stride` apart: calls `done(first column, columns, sums)`, sums in
-    /// rows of [`COLUMNS`] still to be multiplied by `reciprocals`. `scores` and `probabilities` hold `ROWS` rows of [`Window::stride`].
+    /// Attention of `queries` (at most [`ROWS`]) rows of one head, scaled for base 2 and `stride` apart, one run of keys after the other so
+    /// that their scores stay in the first-level cache: calls `done(first column, columns, sums, rows)`, sums in rows of [`COLUMNS`] still
+    /// to be divided by those of `rows`.
     #[inline(always)]
     pub fn attend(
         &self,
         layer: usize,
         head: usize,
-        rows: usize,
+        queries: usize,
         (q, stride): (&[I::Element], usize),
-        (scores, probabilities): (&mut [I::Score], &mut [I::Element]),
-        (reciprocals, sums): (&mut [f32], &mut [f32]),
-        mut done: impl FnMut(usize, usize, &[f32], &[f32]),
+        scratch: &mut Attention<I>,
+        mut done: impl FnMut(usize, usize, &[f32], &[Row]),
     ) {
         let (isa, shape, layer) = (self.isa, self.shape, &self.layers[layer]);
-        let (length, s_stride) = (self.seen(), self.stride());
-        let slots = || self.order.iter().copied().chain([self.current]).enumerate();
-        for (place, slot) in slots() {
-            let keys = &layer.keys[slot * shape.keys_len() + head * shape.padded * shape.head_dim..];
-            for (panel, keys) in keys.chunks_exact(I::KEYS * shape.head_dim).take(shape.padded / I::KEYS).enumerate() {
-                isa.scores(rows, shape.head_dim, q, stride, keys, &mut scores[place * shape.padded + panel * I::KEYS..], s_stride);
-            }
-            for row in 0..rows {
-                for key in shape.tokens..shape.padded {
-                    scores[row * s_stride + place * shape.padded + I::key_position(key)] = I::HIDDEN;
+        let (hd, width) = (shape.head_dim, shape.width);
+        let Attention { scores, weights, rows, sums } = scratch;
+        let rows = &mut rows[..queries];
+        rows.fill(Row::START);
+        for slot in self.order.iter().copied().chain([self.current]) {
+            let keys = &layer.keys[slot * shape.keys_len() + head * shape.padded * hd..][..shape.padded * hd];
+            for (first, run) in cut(shape.padded, RUN, I::KEYS) {
+                for (panel, keys) in keys[first * hd..(first + run) * hd].chunks_exact(I::KEYS * hd).enumerate() {
+                    isa.scores(queries, hd, q, stride, keys, &mut scores[panel * I::KEYS..], SCORES_STRIDE);
+                }
+                for key in shape.tokens.max(first)..first + run {
+                    let at = I::key_position(key) - first;
+                    (0..queries).for_each(|row| scores[row * SCORES_STRIDE + at] = I::HIDDEN);
+                }
+                let weights = isa.weights(run, SCORES_STRIDE, scores, weights, rows);
+                for (panel, sums) in sums.chunks_exact_mut(ROWS * COLUMNS).enumerate() {
+                    for (sums, row) in sums.chunks_exact_mut(COLUMNS).zip(&*rows).filter(|(_, row)| row.factor != 1.0) {
+                        // Before the first run the sums hold what the last task left; zero times that may not be zero.
+                        sums.iter_mut().for_each(|sum| *sum = if row.factor == 0.0 { 0.0 } else { *sum * row.factor });
+                    }
+                    let values = &layer.values[slot * shape.values_len() + (head * shape.value_panels + panel) * shape.padded * width..];
+                    for (start, part) in cut(run, I::BLOCK, I::PAIR) {
+                        let values = &values[(first + start) * width..][..part * width];
+                        isa.panel(queries, part, &weights[start..], SCORES_STRIDE, values, width / I::LANES, sums, true);
+                    }
                 }
             }
         }
-        let p = isa.softmax(length, s_stride, scores, probabilities, &mut reciprocals[..rows]);
-        for panel in 0..shape.value_panels {
-            let (first, width) = (panel * shape.width, shape.width);
-            let mut add = false;
-            for (place, slot) in slots() {
-                let values = &layer.values[slot * shape.values_len() + (head * shape.value_panels + panel) * shape.padded * width..];
-                for (start, run) in cut(shape.padded, I::BLOCK, I::PAIR) {
-                    let (p, values) = (&p[place * shape.padded + start..], &values[start * width..][..run * width]);
-                    isa.panel(rows, run, p, s_stride, values, width / I::LANES, sums, add);
-                    add = true;
-                }
-            }
-            done(first, width.min(shape.head_dim - first), sums, reciprocals);
+        for (panel, sums) in sums.chunks_exact(ROWS * COLUMNS).enumerate() {
+            done(panel * width, width.min(hd - panel * width), sums, rows);
+        }
+    }
+}
+
+/// What a thread works in.
+pub struct Attention<I: Isa> {
+    scores: Aligned<I::Score>,
+    /// Where the two formats differ.
+    weights: Aligned<I::Element>,
+    rows: [Row; ROWS],
+    /// (value panels, ROWS, COLUMNS).
+    sums: Aligned<f32>,
+}
+
+impl<I: Isa> Attention<I> {
+    pub fn new(window: &Window<I>) -> Self {
+        let apart = size_of::<I::Score>() != size_of::<I::Element>();
+        Self {
+            scores: Aligned::new(ROWS * SCORES_STRIDE),
+            weights: Aligned::new(if apart { ROWS * SCORES_STRIDE } else { 0 }),
+            rows: [Row::START; ROWS],
+            sums: Aligned::new(window.shape.value_panels * ROWS * COLUMNS),
         }
     }
 }
