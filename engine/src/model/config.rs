@@ -82,6 +82,7 @@ impl Config {
             layers: 2,
             ffn_dim: 48,
             time_channels: 16,
+            noise_levels: vec![1.0, 0.5],
             ..Self::sketch()
         }
     }
@@ -107,7 +108,7 @@ impl Config {
             sink_chunks: 1,
             window_chunks: 2,
             key_policy: KeyPolicy::SinkRotated,
-            noise_levels: vec![1.0, 0.5],
+            noise_levels: vec![1.0],
             correction: 1.0,
             fine_correction: 0.0,
             covered_correction: 0.0,

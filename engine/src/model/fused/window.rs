@@ -19,7 +19,7 @@ use std::sync::Arc;
 const PART: usize = 64;
 
 /// Keys whose scores are held at once, a multiple of every set's panel.
-const RUN: usize = 192;
+const RUN: usize = 768;
 /// Scores between the starts of two rows: an odd number of cache lines, so that the rows of a tile do not fall on the same few sets of
 /// the cache.
 const SCORES_STRIDE: usize = RUN + 32;
