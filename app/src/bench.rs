@@ -206,7 +206,11 @@ impl Measured {
             let times = if *stage == "denoise" { format!(" x {}", self.denoising_passes) } else { "    ".into() };
             let share = |rate: f64, kernels| self.ceiling(kernels).map_or(f64::NAN, |ceiling| 100.0 * rate / ceiling);
             let rate = self.rate(stage).map_or(String::new(), |rate| {
-                format!("{rate:6.0} GFLOP/s, {:.0} % of this set's ceiling, {:.0} % of bfloat16's", share(rate, self.kernels), share(rate, "avx512-bf16"))
+                format!(
+                    "{rate:6.0} GFLOP/s, {:.0} % of this set's ceiling, {:.0} % of bfloat16's",
+                    share(rate, self.kernels),
+                    share(rate, "avx512-bf16")
+                )
             });
             println!("  {stage:<26} {:8.1} ms{times} {rate}", self.median(stage));
         }

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, safetensors};
-use kinebrush_engine::kernels::Kernels;
 use kinebrush_engine::model::checkpoint::{Card, Checkpoint, save};
 use kinebrush_engine::model::codec::PatchCodec;
 use kinebrush_engine::model::config::Config;
@@ -15,7 +14,7 @@ use std::path::Path;
 fn checkpoint(folder: &Path) {
     let config = Config::tiny();
     let parameters = Parameters::seeded(1, &Device::Cpu);
-    Dit::new(&config, Kernels::Fused, &parameters).unwrap();
+    Dit::new(&config, &parameters).unwrap();
     let tensors = parameters.finish().unwrap().into_iter().map(|(name, var)| (name, var.as_detached_tensor())).collect();
     let (n, c) = (config.patch_len(), config.latent_channels);
     let basis = (0..c * n).map(|i| if i % n == i / n { 1.0 } else { 0.0 }).collect();

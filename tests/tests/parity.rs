@@ -1,12 +1,11 @@
-//! The network against public PyTorch code: what `tests/fixtures/make_wan_block.py` computed with diffusers and torch.nn, to 1e-4, in
-//! both forms of the kernels. The fixtures are committed; no Python is needed here.
+//! The network against public PyTorch code: what `tests/fixtures/make_wan_block.py` computed with diffusers and torch.nn, to 1e-4.
+//! The fixtures are committed; no Python is needed here.
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use glam::Vec2;
 use kinebrush_engine::condition::{Condition, FramePoints};
 use kinebrush_engine::guide::warp::GuideFrame;
-use kinebrush_engine::kernels::Kernels;
 use kinebrush_engine::model::codec::PatchCodec;
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::dit::{Block, Dit, Past};
@@ -14,6 +13,7 @@ use kinebrush_engine::model::parameters::Parameters;
 use kinebrush_engine::model::{rope, sampler};
 use kinebrush_engine::motion::track_field::PointState;
 use kinebrush_engine::picture::Grid;
+use kinebrush_tests::{error, flat};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -47,14 +47,8 @@ impl Fixture {
 
 /// Largest difference, against the size of the truth.
 fn close(what: &str, truth: &[f32], ours: &[f32], tolerance: f32) {
-    assert_eq!(truth.len(), ours.len(), "{what}");
-    let scale = truth.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-    let error = truth.iter().zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(scale > 0.0 && ours.iter().all(|v| v.is_finite()) && error <= tolerance * scale, "{what}: {error:e} of {scale}");
-}
-
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
+    let error = error(truth, ours);
+    assert!(error <= tolerance, "{what}: {error:e}");
 }
 
 #[test]
@@ -64,13 +58,11 @@ fn block_and_rotation_are_those_of_wan() {
         let of = |name: &str| fixture.tensor(&format!("{frames}x{rows}x{columns}.{name}"));
         let rotation = rope::rotation(16, frames, rows, columns, &Device::Cpu).unwrap();
         close("rotation", &flat(&of("rotation")), &flat(&rotation), 1e-6);
-        for kernels in [Kernels::Reference, Kernels::Fused] {
-            let parameters = fixture.parameters("block.");
-            let block = Block::new(32, 64, 2, &parameters).unwrap();
-            parameters.finish().unwrap();
-            let out = block.forward(kernels, &of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation }).unwrap();
-            close(&format!("block, {kernels:?}"), &flat(&of("out")), &flat(&out), 1e-4);
-        }
+        let parameters = fixture.parameters("block.");
+        let block = Block::new(32, 64, 2, &parameters).unwrap();
+        parameters.finish().unwrap();
+        let out = block.forward(&of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation }).unwrap();
+        close("block", &flat(&of("out")), &flat(&out), 1e-4);
     }
 }
 
@@ -169,12 +161,10 @@ fn whole_network_with_its_block_causal_mask() {
     let first = Tensor::from_vec(condition(&fixture).channels, shape, &Device::Cpu).unwrap();
     let condition = Tensor::cat(&[first, fixture.tensor("condition.1").unsqueeze(0).unwrap()], 0).unwrap();
     let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu).unwrap();
-    for kernels in [Kernels::Reference, Kernels::Fused] {
-        let parameters = fixture.parameters("dit.");
-        let dit = Dit::new(&config, kernels, &parameters).unwrap();
-        parameters.finish().unwrap();
-        let past = &mut Past::Whole { rotation: &rotation };
-        let out = dit.forward(&fixture.tensor("noisy"), &condition, &fixture.values("levels"), past).unwrap();
-        close(&format!("network, {kernels:?}"), &fixture.values("out"), &flat(&out), 1e-4);
-    }
+    let parameters = fixture.parameters("dit.");
+    let dit = Dit::new(&config, &parameters).unwrap();
+    parameters.finish().unwrap();
+    let past = &mut Past::Whole { rotation: &rotation };
+    let out = dit.forward(&fixture.tensor("noisy"), &condition, &fixture.values("levels"), past).unwrap();
+    close("network", &fixture.values("out"), &flat(&out), 1e-4);
 }

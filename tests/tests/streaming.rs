@@ -1,286 +1,23 @@
-//! Chunk by chunk against all at once: the KV window against a block-causal pass, sessions against themselves in other pieces, on other
-//! threads, from snapshots. Every parameter is random, so nothing here passes because a layer is zero.
+//! Sessions, chunk by chunk: against the sampler over a block-causal pass, and against themselves in other pieces, on other threads, from
+//! snapshots. Every parameter is random, so nothing here passes because a layer is zero.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{CpuStorage, D, Device, Storage, Tensor};
+use candle_core::{Device, Tensor};
 use glam::Vec2;
 use kinebrush_engine::condition::{Condition, FramePoints};
 use kinebrush_engine::guide::warp::GuideFrame;
 use kinebrush_engine::kernels::isa::Precision;
-use kinebrush_engine::kernels::{Kernels, Visibility};
 use kinebrush_engine::model::checkpoint::{Card, Checkpoint};
 use kinebrush_engine::model::codec::PatchCodec;
-use kinebrush_engine::model::config::{Config, KeyPolicy};
+use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::dit::{Dit, Past};
-use kinebrush_engine::model::kv_window::KvWindow;
-use kinebrush_engine::model::parameters::{Parameters, normal};
+use kinebrush_engine::model::parameters::Parameters;
 use kinebrush_engine::model::{rope, sampler};
 use kinebrush_engine::motion::track_field::PointState;
 use kinebrush_engine::picture::{Grid, Picture};
 use kinebrush_engine::stream::compose::Composer;
 use kinebrush_engine::stream::session::{Chunk, Session};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use std::path::Path;
-
-const POLICIES: [KeyPolicy; 2] = [KeyPolicy::SinkRotated, KeyPolicy::AllUnrotated];
-const KERNELS: [Kernels; 2] = [Kernels::Reference, Kernels::Fused];
-/// Cells of a latent; tokens are half as many each way.
-const CELLS: (usize, usize) = (4, 6);
-
-fn random(seed: u64, shape: &[usize]) -> Tensor {
-    let mut values = vec![0.0; shape.iter().product()];
-    normal(&mut ChaCha8Rng::seed_from_u64(seed), &mut values);
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-/// A network in which every parameter has an effect, those that training starts at zero too.
-fn network(config: &Config, kernels: Kernels) -> Dit {
-    let seeded = Parameters::seeded(1, &Device::Cpu);
-    Dit::new(config, kernels, &seeded).unwrap();
-    let variables = seeded.finish().unwrap();
-    let moved = variables.into_iter().enumerate().map(|(i, (name, var))| {
-        let noise = (random(100 + i as u64, var.dims()) * 0.15).unwrap();
-        (name, (var.as_tensor().detach() + noise).unwrap())
-    });
-    let parameters = Parameters::loaded(Path::new("random"), moved.collect(), &Device::Cpu, false);
-    let dit = Dit::new(config, kernels, &parameters).unwrap();
-    parameters.finish().unwrap();
-    dit
-}
-
-fn flat(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-/// Largest difference, against the size of the truth.
-fn error(truth: &[f32], ours: &[f32]) -> f32 {
-    assert_eq!(truth.len(), ours.len());
-    assert!(truth.iter().chain(ours).all(|v| v.is_finite()));
-    let scale = truth.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-    truth.iter().zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale
-}
-
-/// Random latents, noisy latents and conditions of a stream of chunks.
-struct Stream {
-    dit: Dit,
-    window: KvWindow,
-    clean: Tensor,
-    noisy: Tensor,
-    condition: Tensor,
-}
-
-impl Stream {
-    fn new(config: &Config, kernels: Kernels, chunks: usize) -> Self {
-        let shape = |channels| [1, chunks * config.chunk_latents, CELLS.0, CELLS.1, channels];
-        Self {
-            dit: network(config, kernels),
-            window: Self::window(config, kernels),
-            clean: random(3, &shape(config.latent_channels)),
-            noisy: random(4, &shape(config.latent_channels)),
-            condition: random(5, &shape(config.condition_channels())),
-        }
-    }
-
-    fn window(config: &Config, kernels: Kernels) -> KvWindow {
-        KvWindow::new(config, CELLS.0 / 2, CELLS.1 / 2, kernels, &Device::Cpu).unwrap()
-    }
-
-    /// Chunks `from..to` of a stream's tensor.
-    fn chunks(&self, tensor: &Tensor, from: usize, to: usize) -> Tensor {
-        let latents = self.dit.config.chunk_latents;
-        tensor.narrow(1, from * latents, (to - from) * latents).unwrap().contiguous().unwrap()
-    }
-
-    /// One pass over a chunk through the window.
-    fn pass(&mut self, latents: &Tensor, chunk: usize, level: f32) -> Tensor {
-        let (z, condition) = (self.chunks(latents, chunk, chunk + 1), self.chunks(&self.condition, chunk, chunk + 1));
-        self.dit.forward(&z, &condition, &[level], &mut Past::Window(&mut self.window)).unwrap()
-    }
-
-    fn commit(&mut self, chunk: usize) {
-        self.pass(&self.clean.clone(), chunk, 0.0);
-        self.window.commit().unwrap();
-    }
-
-    /// The last chunk of a block-causal pass over a clean history and a chunk at `level`.
-    fn whole(&self, chunk: usize, level: f32) -> Tensor {
-        let config = &self.dit.config;
-        let newest = self.chunks(&self.noisy, chunk, chunk + 1);
-        let z = if chunk == 0 { newest } else { Tensor::cat(&[self.chunks(&self.clean, 0, chunk), newest], 1).unwrap() };
-        let mut levels = vec![0.0; chunk];
-        levels.push(level);
-        let head_dim = config.dim / config.heads;
-        let rotation = rope::rotation(head_dim, z.dim(1).unwrap(), CELLS.0 / 2, CELLS.1 / 2, &Device::Cpu).unwrap();
-        let past = &mut Past::Whole { rotation: &rotation };
-        let out = self.dit.forward(&z, &self.chunks(&self.condition, 0, chunk + 1), &levels, past).unwrap();
-        self.chunks(&out, chunk, chunk + 1)
-    }
-}
-
-#[test]
-fn window_equals_whole_until_it_is_full() {
-    for (policy, kernels) in POLICIES.into_iter().flat_map(|p| KERNELS.map(|k| (p, k))) {
-        let config = Config { key_policy: policy, ..Config::tiny() };
-        let chunks = config.sink_chunks + config.window_chunks + 1;
-        let mut stream = Stream::new(&config, kernels, chunks);
-        for chunk in 0..chunks {
-            // Two levels: the second pass must replace what the first one left.
-            for level in [1.0, 0.5] {
-                let ours = stream.pass(&stream.noisy.clone(), chunk, level);
-                let error = error(&flat(&stream.whole(chunk, level)), &flat(&ours));
-                assert!(error < 1e-5, "{policy:?}, {kernels:?}, chunk {chunk}, level {level}: {error:e}");
-            }
-            stream.commit(chunk);
-        }
-    }
-}
-
-#[test]
-fn beyond_the_window_the_sink_and_the_newest_chunks_are_all_that_counts() {
-    // With one layer keys depend on their own chunk alone, so a window that never saw the forgotten chunks must give the same.
-    let mut results = Vec::new();
-    for policy in POLICIES {
-        let config = Config { key_policy: policy, layers: 1, ..Config::tiny() };
-        let result = |history: &[usize]| {
-            let mut stream = Stream::new(&config, Kernels::Fused, 8);
-            history.iter().for_each(|chunk| stream.commit(*chunk));
-            flat(&stream.pass(&stream.noisy.clone(), 7, 0.7))
-        };
-        let long = result(&[0, 1, 2, 3, 4, 5, 6]);
-        assert!(error(&long, &result(&[0, 5, 6])) < 1e-6, "{policy:?}");
-        for other in [[1, 5, 6], [0, 4, 6], [0, 6, 5]] {
-            assert!(error(&long, &result(&other)) > 1e-3, "{policy:?}: {other:?} gives the same; the history has no effect");
-        }
-        results.push(long);
-    }
-    assert!(error(&results[0], &results[1]) < 1e-6, "the policies differ");
-}
-
-#[test]
-fn policies_agree_with_all_layers() {
-    let [a, b] = POLICIES.map(|policy| {
-        let mut stream = Stream::new(&Config { key_policy: policy, ..Config::tiny() }, Kernels::Fused, 8);
-        (0..7).for_each(|chunk| stream.commit(chunk));
-        flat(&stream.pass(&stream.noisy.clone(), 7, 0.7))
-    });
-    assert!(error(&a, &b) < 1e-6);
-}
-
-/// Softmax attention written out, one head after the other.
-fn plain_attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize) -> Tensor {
-    let head_dim = q.dim(2).unwrap() / heads;
-    let part = |x: &Tensor, head: usize| x.narrow(2, head * head_dim, head_dim).unwrap().squeeze(0).unwrap().contiguous().unwrap();
-    let parts: Vec<Tensor> = (0..heads)
-        .map(|head| {
-            let scores = part(q, head).matmul(&part(k, head).t().unwrap()).unwrap();
-            let weights = (scores / (head_dim as f64).sqrt()).unwrap().exp().unwrap();
-            let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1).unwrap()).unwrap();
-            weights.matmul(&part(v, head)).unwrap()
-        })
-        .collect();
-    Tensor::cat(&parts, 1).unwrap().unsqueeze(0).unwrap()
-}
-
-/// Rotates `x` (1, chunk tokens, dim) as the `slot`-th chunk of a window, written out pair by pair.
-fn rotated(config: &Config, x: &Tensor, slot: usize) -> Tensor {
-    let head_dim = config.dim / config.heads;
-    let (rows, columns) = (CELLS.0 / 2, CELLS.1 / 2);
-    let spatial = head_dim / 6;
-    let parts = [head_dim / 2 - 2 * spatial, spatial, spatial];
-    let mut values = flat(x);
-    for (i, pair) in values.chunks_exact_mut(2).enumerate() {
-        let (token, pair_index) = (i / (config.dim / 2), i % (head_dim / 2));
-        let latent = slot * config.chunk_latents + token / (rows * columns);
-        let at = [latent, token / columns % rows, token % columns];
-        let (axis, index) = match pair_index {
-            p if p < parts[0] => (0, p),
-            p if p < parts[0] + parts[1] => (1, p - parts[0]),
-            p => (2, p - parts[0] - parts[1]),
-        };
-        let angle = at[axis] as f64 * 10_000f64.powf(-(index as f64) / parts[axis] as f64);
-        let (sin, cos) = (angle.sin() as f32, angle.cos() as f32);
-        let [a, b] = [pair[0], pair[1]];
-        (pair[0], pair[1]) = (a * cos - b * sin, a * sin + b * cos);
-    }
-    Tensor::from_vec(values, x.dims(), &Device::Cpu).unwrap()
-}
-
-#[test]
-fn keys_stand_where_their_slot_says_for_every_shape_of_window() {
-    for (sink, rolling) in [(1, 2), (0, 2), (2, 1), (1, 0), (0, 0), (2, 3)] {
-        for (policy, kernels) in POLICIES.into_iter().flat_map(|p| KERNELS.map(|k| (p, k))) {
-            let config = Config { key_policy: policy, sink_chunks: sink, window_chunks: rolling, ..Config::tiny() };
-            let tokens = config.chunk_latents * CELLS.0 * CELLS.1 / 4;
-            let raw = |chunk: usize, layer: usize, what: u64| random((chunk * 10 + layer) as u64 * 3 + what, &[1, tokens, config.dim]);
-            let mut window = Stream::window(&config, kernels);
-            // What the window should hold, by number.
-            let mut held: Vec<usize> = Vec::new();
-            for chunk in 0..10 {
-                if chunk == 6 {
-                    window.refresh_sink().unwrap();
-                    if sink > 0 && held.len() > sink {
-                        held[0] = held[held.len() - 1];
-                    }
-                }
-                for layer in 0..config.layers {
-                    // A first denoising step leaves other keys behind.
-                    window.attend(layer, &raw(99, layer, 0), &raw(99, layer, 1)).unwrap();
-                    let (k, v) = window.attend(layer, &raw(chunk, layer, 0), &raw(chunk, layer, 1)).unwrap();
-                    let seen: Vec<usize> = held.iter().copied().chain([chunk]).collect();
-                    let keys: Vec<Tensor> = seen.iter().enumerate().map(|(slot, c)| rotated(&config, &raw(*c, layer, 0), slot)).collect();
-                    let values: Vec<Tensor> = seen.iter().map(|c| raw(*c, layer, 1)).collect();
-                    let (keys, values) = (Tensor::cat(&keys, 1).unwrap(), Tensor::cat(&values, 1).unwrap());
-                    let what = format!("sink {sink}, window {rolling}, {policy:?}, {kernels:?}, chunk {chunk}, layer {layer}");
-                    assert_eq!(flat(&values), flat(&v), "{what}");
-                    assert!(error(&flat(&keys), &flat(&k)) < 1e-6, "{what}");
-                    let q = rotated(&config, &raw(chunk, layer, 2), held.len());
-                    let ours = kernels.rope(&raw(chunk, layer, 2), &window.current_rotation().unwrap()).unwrap();
-                    let ours = kernels.attention(&ours, &k, &v, config.heads, Visibility::All).unwrap();
-                    let error = error(&flat(&plain_attention(&q, &keys, &values, config.heads)), &flat(&ours));
-                    assert!(error < 1e-5, "{what}: {error:e}");
-                }
-                window.commit().unwrap();
-                if held.len() < sink + rolling {
-                    held.push(chunk);
-                } else if rolling > 0 {
-                    held.remove(sink);
-                    held.push(chunk);
-                }
-                assert_eq!(window.filled(), held.len() * tokens);
-            }
-        }
-    }
-}
-
-#[test]
-fn window_keeps_its_size_and_place_over_fifty_chunks() {
-    let place = |tensor: &Tensor| {
-        let (storage, _) = tensor.storage_and_layout();
-        let Storage::Cpu(CpuStorage::F32(values)) = &*storage else { panic!("not on the CPU") };
-        (values.as_ptr() as usize, values.len())
-    };
-    for policy in POLICIES {
-        let config = Config { key_policy: policy, ..Config::tiny() };
-        let tokens = config.chunk_latents * CELLS.0 * CELLS.1 / 4;
-        let mut window = Stream::window(&config, Kernels::Fused);
-        let mut first = None;
-        for chunk in 0..50 {
-            let x = random(chunk, &[1, tokens, config.dim]);
-            let places: Vec<_> = (0..config.layers)
-                .flat_map(|layer| {
-                    let (k, v) = window.attend(layer, &x, &x).unwrap();
-                    assert_eq!(k.dim(1).unwrap(), (chunk as usize + 1).min(4) * tokens);
-                    [place(&k), place(&v)]
-                })
-                .collect();
-            assert!(places.iter().all(|(_, len)| *len == 4 * tokens * config.dim));
-            assert_eq!(*first.get_or_insert(places.clone()), places, "the window moved at chunk {chunk}");
-            window.commit().unwrap();
-            assert_eq!(window.filled(), (chunk as usize + 1).min(3) * tokens);
-        }
-    }
-}
+use kinebrush_tests::{flat, network, random};
 
 /// No multiple of a token, so that padding is part of the test.
 const SIZE: (usize, usize) = (44, 28);
@@ -300,7 +37,7 @@ fn checkpoint(config: &Config, dit: Dit) -> Checkpoint {
 
 fn random_checkpoint(precision: Option<Precision>) -> Checkpoint {
     let config = Config::tiny();
-    Checkpoint { precision, ..checkpoint(&config, network(&config, Kernels::Reference)) }
+    Checkpoint { precision, ..checkpoint(&config, network(&config)) }
 }
 
 /// The candle graph and every instruction set of this machine.
@@ -476,20 +213,22 @@ fn a_seed_repeats_and_another_changes_what_is_unknown() {
 
 #[test]
 fn threads_do_not_change_a_byte() {
-    let [one, two] = [1, 2].map(|threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let checkpoint = random_checkpoint(Some(Precision::detect()));
-            video(&checkpoint, 3, &conditions(&checkpoint, 5))
-        })
-    });
-    assert!(one == two);
+    for form in [None, Some(Precision::detect())] {
+        let [one, two] = [1, 2].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let checkpoint = random_checkpoint(form);
+                video(&checkpoint, 3, &conditions(&checkpoint, 5))
+            })
+        });
+        assert!(one == two, "{form:?}");
+    }
 }
 
 #[test]
 fn an_untrained_model_shows_the_guide() {
     let config = Config { covered_correction: 1.0, ..Config::tiny() };
-    let dit = Dit::new(&config, Kernels::Fused, &Parameters::seeded(1, &Device::Cpu)).unwrap();
+    let dit = Dit::new(&config, &Parameters::seeded(1, &Device::Cpu)).unwrap();
     let checkpoint = checkpoint(&config, dit);
     let mut session = Session::new(&checkpoint, &Device::Cpu, 1);
     let (guide, _) = scene(4 * config.chunk_frames());

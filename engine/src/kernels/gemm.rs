@@ -1,7 +1,7 @@
 //! Matrix products on slices: a bounds-checked door to the `gemm` crate (AVX-512, AVX2, NEON or scalar, chosen at run time).
 //!
 //! Invariant: no element outside the given slices is read or written, and the order of summation does not depend on the number of
-//! threads. Guarded by the tests below and `tests/tests/kernels.rs`.
+//! threads. Guarded by the tests below.
 
 use rayon::current_num_threads;
 
@@ -88,6 +88,7 @@ pub fn matmul(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -97,6 +98,20 @@ mod tests {
         let mut c = vec![1.0; 4];
         matmul((2, 3, 2), &mut c, 2, true, View::rows(&a, 3), View::columns(&b, 3), 2.0, Threads::All);
         assert_eq!(c, [15.0, 9.0, 33.0, 21.0]);
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (m, k, n) = (70, 900, 130);
+        let number = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 - 0.5;
+        let (a, b): (Vec<f32>, Vec<f32>) = ((0..m * k).map(number).collect(), (0..k * n).map(|i| number(i + 5)).collect());
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut c = vec![0.0; m * n];
+            pool.install(|| matmul((m, k, n), &mut c, n, false, View::columns(&a, m), View::rows(&b, n), 1.0, Threads::All));
+            c
+        };
+        assert!(run(1) == run(3), "one and three threads differ");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! Guarded by `tests/tests/bad_input.rs`.
 
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
 use crate::kernels::isa::Precision;
 use crate::media::atomic;
 use crate::model::codec::PatchCodec;
@@ -106,7 +105,7 @@ impl Checkpoint {
         let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, mean, basis, scale);
         let count = tensors.values().map(Tensor::elem_count).sum();
         let parameters = Parameters::loaded(path, tensors, device, trainable);
-        let dit = Dit::new(config, Kernels::for_device(device), &parameters)?;
+        let dit = Dit::new(config, &parameters)?;
         let variables = parameters.finish()?;
         let precision = device.is_cpu().then(Precision::detect);
         Ok((Self { card, codec, dit, parameters: count, precision }, variables))

@@ -5,7 +5,9 @@
 //! column, colour, with colours in -1..1. Guarded by the tests below.
 
 use crate::error::{Error, Result};
+use crate::kernels::gemm::{Threads, View, matmul};
 use crate::kernels::vector::dispatch;
+use crate::model::product::product;
 use crate::picture::Picture;
 
 /// The fitted map.
@@ -62,7 +64,8 @@ impl PatchCodec {
         let mean: Vec<f32> = mean.iter().map(|m| *m as f32).collect();
         let centred: Vec<f32> = patches.chunks_exact(n).flat_map(|p| p.iter().zip(&mean).map(|(v, m)| v - m)).collect();
         let mut covariance = vec![0f32; n * n];
-        crate::kernels::product_tn(&centred, &centred, n, n, 1.0 / count as f32, &mut covariance);
+        let (transposed, rows, scale) = (View::columns(&centred, n), View::rows(&centred, n), 1.0 / count as f32);
+        matmul((n, count, n), &mut covariance, n, false, transposed, rows, scale, Threads::All);
         // Directions in which the samples do not vary would be lost to rounding: a trace of variance everywhere keeps them apart.
         let trace = 1e-6 * (0..n).map(|i| covariance[i * n + i]).sum::<f32>() / n as f32;
         (0..n).for_each(|i| covariance[i * n + i] += trace);
@@ -71,11 +74,11 @@ impl PatchCodec {
         (0..channels).for_each(|c| basis[c * n + c * n / channels] = 1.0);
         let mut next = vec![0f32; channels * n];
         for _ in 0..200 {
-            crate::kernels::product_nn(&basis, &covariance, n, n, &mut next);
+            product(&basis, &covariance, n, n, &mut next);
             std::mem::swap(&mut basis, &mut next);
             orthonormalise(&mut basis, n);
         }
-        crate::kernels::product_nn(&basis, &covariance, n, n, &mut next);
+        product(&basis, &covariance, n, n, &mut next);
         let scale = basis.chunks_exact(n).zip(next.chunks_exact(n)).map(|(b, cb)| dot(b, cb).max(1e-8).sqrt()).collect();
         Ok(Self::new(cell_px, frames, mean, basis, scale))
     }
@@ -103,7 +106,7 @@ impl PatchCodec {
 
     /// As [`PatchCodec::encode_to`] for differences of patches, in which the mean is gone.
     pub fn encode_difference(&self, patches: &[f32], latent: &mut [f32]) {
-        super::product::product(patches, &self.encoder, self.patch_len(), self.channels(), latent);
+        product(patches, &self.encoder, self.patch_len(), self.channels(), latent);
     }
 
     /// (cells, channels) -> (cells, patch_len).
@@ -117,7 +120,7 @@ impl PatchCodec {
 
     /// What differences of latents, (cells, channels), are in pixels, (cells, patch_len); on this thread alone.
     pub fn decode_difference(&self, latent: &[f32], patches: &mut [f32]) {
-        super::product::product(latent, &self.decoder, self.channels(), self.patch_len(), patches);
+        product(latent, &self.decoder, self.channels(), self.patch_len(), patches);
     }
 
     /// The decoding matrix, (channels, patch_len): directions times scale.

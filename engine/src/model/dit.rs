@@ -3,12 +3,12 @@
 //!
 //! The output is a *correction to the guide*, zero at initialisation: an untrained model shows the guide.
 //! Invariant: a chunk generated through the KV window equals the same chunk of a block-causal pass over all of it.
-//! Guarded by `tests/tests/streaming.rs` (window against whole) and `tests/tests/parity.rs` (against the public PyTorch block).
+//! Guarded by `tests/tests/window.rs` (window against whole) and `tests/tests/parity.rs` (against the public PyTorch block).
 
 use crate::error::Result;
-use crate::kernels::{Kernels, Visibility};
 use crate::model::config::Config;
 use crate::model::kv_window::KvWindow;
+use crate::model::ops::{self, Visibility};
 use crate::model::parameters::{Init, Parameters};
 use candle_core::{Tensor, bail};
 
@@ -25,8 +25,8 @@ impl Linear {
         Self::new(p, name, from, to, Init::Normal(1.0 / (from as f32).sqrt()))
     }
 
-    fn forward(&self, kernels: Kernels, x: &Tensor) -> candle_core::Result<Tensor> {
-        kernels.linear(x, &self.0, &self.1)
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        ops::linear(x, &self.0, &self.1)
     }
 }
 
@@ -73,7 +73,7 @@ impl Block {
     }
 
     /// `x` (batch, tokens, dim); `time` (batch * chunks, 6, dim), one per chunk of tokens.
-    pub fn forward(&self, kernels: Kernels, x: &Tensor, time: &Tensor, layer: usize, past: &mut Past) -> candle_core::Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, time: &Tensor, layer: usize, past: &mut Past) -> candle_core::Result<Tensor> {
         let (batch, tokens, dim) = x.dims3()?;
         let groups = time.dim(0)?;
         let grouped = |x: &Tensor| x.reshape((groups, batch * tokens / groups, dim));
@@ -82,25 +82,25 @@ impl Block {
         let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
 
         let x = grouped(x)?;
-        let y = kernels.norm_modulate(&x, &part(0)?, &part(1)?)?;
-        let q = flat(&kernels.rms_norm(&self.q.forward(kernels, &y)?, &self.norm_q)?)?;
-        let k = flat(&kernels.rms_norm(&self.k.forward(kernels, &y)?, &self.norm_k)?)?;
-        let v = flat(&self.v.forward(kernels, &y)?)?;
+        let y = ops::norm_modulate(&x, &part(0)?, &part(1)?)?;
+        let q = flat(&ops::rms_norm(&self.q.forward(&y)?, &self.norm_q)?)?;
+        let k = flat(&ops::rms_norm(&self.k.forward(&y)?, &self.norm_k)?)?;
+        let v = flat(&self.v.forward(&y)?)?;
         let y = match past {
             Past::Whole { rotation } => {
                 let visible = Visibility::Chunks(batch * tokens / groups);
-                kernels.attention(&kernels.rope(&q, rotation)?, &kernels.rope(&k, rotation)?, &v, self.heads, visible)?
+                ops::attention(&ops::rope(&q, rotation)?, &ops::rope(&k, rotation)?, &v, self.heads, visible)?
             }
             Past::Window(window) => {
-                let q = kernels.rope(&q, &window.current_rotation()?)?;
+                let q = ops::rope(&q, &window.current_rotation()?)?;
                 let (k, v) = window.attend(layer, &k, &v)?;
-                kernels.attention(&q, &k, &v, self.heads, Visibility::All)?
+                ops::attention(&q, &k, &v, self.heads, Visibility::All)?
             }
         };
-        let x = kernels.gate_residual(&x, &grouped(&self.o.forward(kernels, &y)?)?, &part(2)?)?;
-        let y = kernels.norm_modulate(&x, &part(3)?, &part(4)?)?;
-        let y = kernels.gelu(&self.ffn.0.forward(kernels, &y)?)?;
-        flat(&kernels.gate_residual(&x, &self.ffn.1.forward(kernels, &y)?, &part(5)?)?)
+        let x = ops::gate_residual(&x, &grouped(&self.o.forward(&y)?)?, &part(2)?)?;
+        let y = ops::norm_modulate(&x, &part(3)?, &part(4)?)?;
+        let y = self.ffn.0.forward(&y)?.gelu()?;
+        flat(&ops::gate_residual(&x, &self.ffn.1.forward(&y)?, &part(5)?)?)
     }
 }
 
@@ -124,10 +124,10 @@ impl ConvBlock {
     }
 
     /// `x` (pictures, rows, columns, channels).
-    fn forward(&self, kernels: Kernels, x: &Tensor) -> candle_core::Result<Tensor> {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let [(w1, b1), (w2, b2)] = &self.convs;
-        let y = kernels.conv3x3(&kernels.rms_norm(x, &self.norm)?, w1, b1)?;
-        x + kernels.conv3x3(&kernels.gelu(&y)?, w2, b2)?
+        let y = ops::conv3x3(&ops::rms_norm(x, &self.norm)?, w1, b1)?;
+        x + ops::conv3x3(&y.gelu()?, w2, b2)?
     }
 }
 
@@ -135,7 +135,6 @@ impl ConvBlock {
 pub struct Dit {
     /// Its sizes.
     pub config: Config,
-    kernels: Kernels,
     pub(super) track_head: Linear,
     pub(super) stem: Linear,
     pub(super) stem_blocks: Vec<ConvBlock>,
@@ -154,14 +153,13 @@ const SHUT: f64 = 4.0;
 
 impl Dit {
     /// Builds the network from `p`.
-    pub fn new(config: &Config, kernels: Kernels, p: &Parameters) -> Result<Self> {
+    pub fn new(config: &Config, p: &Parameters) -> Result<Self> {
         config.validate()?;
         let c = config.stem_channels;
         let d = config.dim;
         let input = config.latent_channels + config.condition_channels() - config.raw_track_channels() + config.track_channels;
         let (stem, head, embedding) = (p.pp("stem"), p.pp("head"), p.pp("time_embedding"));
         Ok(Self {
-            kernels,
             track_head: Linear::scaled(p, "track_head", config.raw_track_channels(), config.track_channels)?,
             stem: Linear::scaled(&stem, "in", input, c)?,
             stem_blocks: (0..config.stem_blocks).map(|i| ConvBlock::new(c, &stem.pp(i))).collect::<Result<_>>()?,
@@ -183,11 +181,6 @@ impl Dit {
         })
     }
 
-    /// Which form of the operations it runs.
-    pub fn kernels(&self) -> Kernels {
-        self.kernels
-    }
-
     /// Time embedding of noise levels: (groups, dim) and its projection (groups, 6, dim).
     pub(super) fn time(&self, levels: &[f32], like: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
         let half = self.config.time_channels / 2;
@@ -199,9 +192,9 @@ impl Dit {
             })
             .collect();
         let table = Tensor::from_vec(table, (levels.len(), 2 * half), like.device())?;
-        let hidden = self.time[0].forward(self.kernels, &table)?.silu()?;
-        let embedding = self.time[1].forward(self.kernels, &hidden)?;
-        let projected = self.time[2].forward(self.kernels, &embedding.silu()?)?;
+        let hidden = self.time[0].forward(&table)?.silu()?;
+        let embedding = self.time[1].forward(&hidden)?;
+        let projected = self.time[2].forward(&embedding.silu()?)?;
         Ok((embedding, projected.reshape((levels.len(), 6, self.config.dim))?))
     }
 
@@ -221,31 +214,31 @@ impl Dit {
         let c = self.config.stem_channels;
         let cells = batch * latents;
         let plain = self.config.condition_channels() - self.config.raw_track_channels();
-        let tracks = self.track_head.forward(self.kernels, &condition.narrow(4, plain, self.config.raw_track_channels())?)?;
+        let tracks = self.track_head.forward(&condition.narrow(4, plain, self.config.raw_track_channels())?)?;
         let input = Tensor::cat(&[&noisy, &condition.narrow(4, 0, plain)?, &tracks], 4)?;
-        let mut stem = self.stem.forward(self.kernels, &input)?.reshape((cells, rows, columns, c))?;
+        let mut stem = self.stem.forward(&input)?.reshape((cells, rows, columns, c))?;
         for block in &self.stem_blocks {
-            stem = block.forward(self.kernels, &stem)?;
+            stem = block.forward(&stem)?;
         }
 
         let folded = stem.reshape((cells, rows / 2, 2, columns / 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
         let tokens = latents * rows * columns / 4;
-        let mut x = self.patch_embedding.forward(self.kernels, &folded.reshape((batch, tokens, 4 * c))?)?;
+        let mut x = self.patch_embedding.forward(&folded.reshape((batch, tokens, 4 * c))?)?;
         let (embedding, time) = self.time(levels, &noisy)?;
         for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(self.kernels, &x, &time, layer, past)?;
+            x = block.forward(&x, &time, layer, past)?;
         }
         let modulation = embedding.unsqueeze(1)?.broadcast_add(&self.head_modulation)?;
         let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
         let x = x.reshape((levels.len(), batch * tokens / levels.len(), self.config.dim))?;
-        let x = self.unpatch.forward(self.kernels, &self.kernels.norm_modulate(&x, &part(0)?, &part(1)?)?)?;
+        let x = self.unpatch.forward(&ops::norm_modulate(&x, &part(0)?, &part(1)?)?)?;
 
         let unfolded = x.reshape((cells, rows / 2, columns / 2, 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
         let mut x = (unfolded.reshape((cells, rows, columns, c))? + stem)?;
         for block in &self.head_blocks {
-            x = block.forward(self.kernels, &x)?;
+            x = block.forward(&x)?;
         }
-        let x = self.out.forward(self.kernels, &self.kernels.rms_norm(&x, &self.out_norm)?)?;
+        let x = self.out.forward(&ops::rms_norm(&x, &self.out_norm)?)?;
         x.reshape((batch, latents, rows, columns, self.config.output_channels()))
     }
 

@@ -2,11 +2,10 @@
 //!
 //! Invariant: memory and the cost of a chunk do not depend on how many chunks were committed; a key's position is its slot; the chunk in
 //! work can be rewritten any number of times until it is committed. Method: MotionStream (arXiv 2511.01266); the alternative storing
-//! policy is TrackWan's. Guarded by `tests/tests/streaming.rs`.
+//! policy is TrackWan's. Guarded by `tests/tests/window.rs`.
 
-use crate::kernels::Kernels;
 use crate::model::config::{Config, KeyPolicy};
-use crate::model::rope;
+use crate::model::{ops, rope};
 use candle_core::{DType, Device, Result, Tensor};
 
 /// Keys and values of one layer, each (1, slots, dim).
@@ -25,7 +24,6 @@ struct Layer {
 #[derive(Debug)]
 pub struct KvWindow {
     layers: Vec<Layer>,
-    kernels: Kernels,
     policy: KeyPolicy,
     /// Rotation of every slot's tokens, (slots, head_dim).
     rotation: Tensor,
@@ -37,7 +35,7 @@ pub struct KvWindow {
 
 impl KvWindow {
     /// An empty window for latent frames of `rows` x `columns` tokens.
-    pub fn new(config: &Config, rows: usize, columns: usize, kernels: Kernels, device: &Device) -> Result<Self> {
+    pub fn new(config: &Config, rows: usize, columns: usize, device: &Device) -> Result<Self> {
         let chunk = config.chunk_latents * rows * columns;
         let slots = config.span_latents() * rows * columns;
         let zeros = |tokens: usize| Tensor::zeros((1, tokens, config.dim), DType::F32, device);
@@ -46,7 +44,6 @@ impl KvWindow {
             .collect::<Result<_>>()?;
         Ok(Self {
             layers,
-            kernels,
             policy: config.key_policy,
             rotation: rope::rotation(config.dim / config.heads, config.span_latents(), rows, columns, device)?,
             chunk,
@@ -68,7 +65,7 @@ impl KvWindow {
 
     /// Puts the chunk in work (`k` not rotated, `v`; both (1, chunk, dim)) behind the held ones and returns all visible keys and values.
     pub fn attend(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
-        let rotated = self.kernels.rope(k, &self.current_rotation()?)?;
+        let rotated = ops::rope(k, &self.current_rotation()?)?;
         let layer = &self.layers[layer];
         layer.current.slice_set(&k.contiguous()?, 1, 0)?;
         layer.keys.slice_set(&rotated.contiguous()?, 1, self.filled)?;
@@ -137,7 +134,7 @@ impl KvWindow {
     }
 
     fn rotated(&self, keys: &Tensor, slot: usize) -> Result<Tensor> {
-        self.kernels.rope(keys, &self.rotation.narrow(0, slot, keys.dim(1)?)?)?.contiguous()
+        ops::rope(keys, &self.rotation.narrow(0, slot, keys.dim(1)?)?)?.contiguous()
     }
 
     /// Rotates every held key for the slot it is in now.

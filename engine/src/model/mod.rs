@@ -1,4 +1,4 @@
-//! The generator: codec, causal DiT, KV window, track head, sampler, checkpoints.
+//! The generator: codec, causal DiT (as a candle graph, and packed for the CPU), KV window, track head, sampler, checkpoints.
 
 pub mod checkpoint;
 pub mod codec;
@@ -9,6 +9,7 @@ pub mod dit;
 mod fused;
 pub mod kv_window;
 pub mod network;
+pub mod ops;
 pub mod parameters;
 mod product;
 pub mod rope;

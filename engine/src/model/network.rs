@@ -42,7 +42,7 @@ pub fn network<'a>(
         Some(precision) => precision.with(Pack { dit, rows, columns }),
         None => Ok(Box::new(Graph {
             dit,
-            window: KvWindow::new(&dit.config, rows / 2, columns / 2, dit.kernels(), device)?,
+            window: KvWindow::new(&dit.config, rows / 2, columns / 2, device)?,
             condition: Tensor::zeros(0, candle_core::DType::F32, device)?,
             size: (rows, columns),
         })),

@@ -58,7 +58,12 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Makes one chunk of the guide's frames and the points in them, and hands its frames to `show`.
-    pub fn advance<R: Send>(&mut self, guide: &[GuideFrame], points: &[FramePoints], show: impl FnOnce(&[Picture]) -> R + Send) -> Result<R> {
+    pub fn advance<R: Send>(
+        &mut self,
+        guide: &[GuideFrame],
+        points: &[FramePoints],
+        show: impl FnOnce(&[Picture]) -> R + Send,
+    ) -> Result<R> {
         let Self { checkpoint, session, condition, chunk, composer, shown, seconds } = self;
         let (config, codec) = (&checkpoint.dit.config, &checkpoint.codec);
         let (width, height) = (guide[0].rgb.width, guide[0].rgb.height);

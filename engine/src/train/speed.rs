@@ -4,7 +4,6 @@
 //! `tests/bench/torch_sketch.py`. Guarded by the test below.
 
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
 use crate::model::config::Config;
 use crate::model::dit::Dit;
 use crate::model::parameters::{Parameters, normal};
@@ -29,7 +28,7 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
     }
     let rng = &mut ChaCha8Rng::seed_from_u64(1);
     let parameters = Parameters::seeded(1, &Device::Cpu);
-    Dit::new(config, Kernels::for_device(&Device::Cpu), &parameters)?;
+    Dit::new(config, &parameters)?;
     let mut optimizer = AdamW::new(parameters.finish()?)?;
     let mut network = Network::new(config, &optimizer)?;
     let decoder = random(rng, config.latent_channels * config.patch_len());

@@ -4,7 +4,6 @@
 //! flat: a bounded queue of examples, and nothing kept per step. Guarded by the tests below.
 
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
 use crate::media::atomic;
 use crate::model::checkpoint::{self, Card, Checkpoint};
 use crate::model::codec::{PatchCodec, cut};
@@ -147,7 +146,7 @@ impl Run {
         } else {
             let codec = fit_codec(&settings.config, pool, settings.seed)?;
             let parameters = Parameters::seeded(settings.seed, &device);
-            Dit::new(&settings.config, Kernels::for_device(&device), &parameters)?;
+            Dit::new(&settings.config, &parameters)?;
             (settings.config.clone(), codec, parameters.finish()?)
         };
         let optimizer = AdamW::new(variables)?;

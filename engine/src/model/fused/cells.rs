@@ -41,7 +41,7 @@ fn conv_row<I: Isa>(
     for column in (0..input.size.columns).step_by(ROWS) {
         let count = (input.size.columns - column).min(ROWS);
         let strides = (input.channels, input.stride());
-        multiply(isa, count, input.from_corner(latent, row, column), strides, &weights.panels, sums, |first, width, sums| {
+        multiply(isa, count, input.corner(latent, row, column), strides, &weights.panels, sums, |first, width, sums| {
             for (cell, sums) in sums.chunks_exact(COLUMNS).take(count).enumerate() {
                 done(column + cell, first, &sums[..width], &weights.bias[first..]);
             }
@@ -178,7 +178,7 @@ impl<I: Isa> Fused<I> {
                 #[inline(always)]
                 || {
                     for (column, output) in (0..size.columns).step_by(ROWS).zip(output.chunks_mut(ROWS * width)) {
-                        let normed = normed.from_corner(index / size.rows, index % size.rows + 1, column + 1);
+                        let normed = normed.corner(index / size.rows, index % size.rows + 1, column + 1);
                         let count = output.len() / width;
                         multiply(isa, count, normed, (c, 0), &weights.panels, &mut scratch.sums, |first, columns, sums| {
                             for (to, sums) in output.chunks_exact_mut(width).zip(sums.chunks_exact(COLUMNS)) {

@@ -54,13 +54,13 @@ impl<T: Copy + Default + Send + Sync> Plane<T> {
 
     /// From cell (row, column) of a latent on; row and column -1 are the border, given here as 0: what a convolution at (row, column)
     /// reads first.
-    pub fn from_corner(&self, latent: usize, row: usize, column: usize) -> &[T] {
+    pub fn corner(&self, latent: usize, row: usize, column: usize) -> &[T] {
         &self.data[(latent * (self.size.rows + 2) + row) * self.stride() + column * self.channels..]
     }
 
     /// A row of cells without its border.
     pub fn row(&self, latent: usize, row: usize) -> &[T] {
-        &self.from_corner(latent, row + 1, 1)[..self.size.columns * self.channels]
+        &self.corner(latent, row + 1, 1)[..self.size.columns * self.channels]
     }
 
     /// Bordered rows, for [`each_row`].

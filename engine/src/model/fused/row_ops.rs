@@ -1,10 +1,11 @@
 //! Operations on rows of f32 between the products, compiled for the widest vectors by [`Isa::vectorize`](crate::kernels::isa::Isa).
 //!
-//! Invariant: each equals its namesake in [`crate::kernels::Kernels`]. Guarded by `tests/tests/streaming.rs`.
+//! Invariant: each equals its namesake in [`crate::model::ops`] or in candle. Guarded by `tests/tests/streaming.rs`.
 
-use crate::kernels::vector::{sigmoid, sum};
+use crate::kernels::vector::{GELU_A, GELU_C, sigmoid, sum};
+use crate::model::ops;
 
-const EPSILON: f32 = 1e-6;
+const EPSILON: f32 = ops::EPSILON as f32;
 
 /// `x / rms(x) * weight`.
 #[inline(always)]
@@ -31,8 +32,7 @@ pub fn norm_modulate(x: &[f32], shift: &[f32], scale: &[f32], y: &mut [f32]) {
 /// GELU, tanh approximation.
 #[inline(always)]
 pub fn gelu(x: f32) -> f32 {
-    const TWICE: f32 = 1.595_769_1; // 2 sqrt(2 / pi): tanh(u) = 2 sigmoid(2u) - 1
-    x * sigmoid(TWICE * (x + 0.044_715 * x * x * x))
+    x * sigmoid(GELU_C * (x + GELU_A * x * x * x))
 }
 
 /// Rotates the heads of a row, each with its real parts first; `rotation`: cosines, then sines, of one head.

@@ -1,7 +1,7 @@
 //! The training step without a graph: the network's forward pass with what its gradient needs kept in flat buffers, and the gradient
 //! written by hand. What candle's autograd allocates, zeroes, copies and adds per node does not exist here.
 //!
-//! Invariant: loss and every parameter's gradient are those of `Dit::forward` with `Kernels::Reference` to f32 rounding; buffers do not
+//! Invariant: loss and every parameter's gradient are those of candle's graph (`Dit::forward`) to f32 rounding; buffers do not
 //! grow after the first step of a size; the result is the same for any number of threads. Guarded by `tests.rs`.
 
 mod attention;
@@ -19,7 +19,6 @@ mod tests;
 mod time;
 
 use crate::error::Result;
-use crate::kernels::storage;
 use crate::model::config::Config;
 use crate::model::rope;
 use crate::train::example::Example;
@@ -134,7 +133,7 @@ impl Network {
         if *rotated != (g.latents, g.rows, g.columns) {
             let table = rope::rotation(config.dim / config.heads, g.latents, g.rows / 2, g.columns / 2, &Device::Cpu)?;
             fit(rotation, table.elem_count());
-            storage::with(&table, |table| rotation.copy_from_slice(table))?;
+            rotation.copy_from_slice(&table.flatten_all()?.to_vec1::<f32>()?);
             *rotated = (g.latents, g.rows, g.columns);
         }
         let levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();

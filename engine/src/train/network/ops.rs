@@ -4,13 +4,13 @@
 //! Invariant: an operation's result for a row does not depend on how the rows are cut. Guarded by `tests.rs`.
 
 use super::lanes::{map, total};
-use crate::kernels::pointwise::{GELU_A, GELU_C, gelu_gate};
-use crate::kernels::vector::dispatch;
+use crate::kernels::vector::{GELU_A, GELU_C, dispatch, exp2};
+use crate::model::ops;
 
-const EPSILON: f32 = 1e-6;
+const EPSILON: f32 = ops::EPSILON as f32;
 
 /// Cuts each matrix into `parts` equal runs of rows and hands out the first parts of all, the second parts of all, and so on.
-pub(super) fn cut<'a, const N: usize>(parts: usize, matrices: [&'a mut [f32]; N]) -> Vec<[&'a mut [f32]; N]> {
+pub(super) fn cut<const N: usize>(parts: usize, matrices: [&mut [f32]; N]) -> Vec<[&mut [f32]; N]> {
     let mut chunks = matrices.map(|matrix| {
         let len = matrix.len() / parts;
         matrix.chunks_exact_mut(len.max(1))
@@ -185,6 +185,12 @@ pub(super) fn gate_backward(dout: &[f32], gate: &[f32], y: &mut [f32], dgate: &m
             }
         },
     );
+}
+
+/// What GELU multiplies `x` by.
+#[inline(always)]
+fn gelu_gate(x: f32) -> f32 {
+    1.0 / (1.0 + exp2(-std::f32::consts::LOG2_E * GELU_C * x * (1.0 + GELU_A * x * x)))
 }
 
 /// `y = gelu(x)`, tanh approximation.

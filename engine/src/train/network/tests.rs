@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use super::Network;
-use crate::kernels::Kernels;
 use crate::model::config::Config;
 use crate::model::dit::{Dit, Past};
 use crate::model::parameters::{Parameters, normal};
@@ -19,7 +18,7 @@ use std::collections::BTreeMap;
 /// A network all of whose parameters are random, so that no gradient is zero because a layer starts at zero.
 fn variables(config: &Config) -> (Dit, BTreeMap<String, Var>) {
     let parameters = Parameters::seeded(1, &Device::Cpu);
-    let dit = Dit::new(config, Kernels::Reference, &parameters).unwrap();
+    let dit = Dit::new(config, &parameters).unwrap();
     let variables = parameters.finish().unwrap();
     for (i, var) in variables.values().enumerate() {
         let mut noise = vec![0.0; var.elem_count()];
