@@ -2,25 +2,20 @@
 //! sizes that are no multiple of any tile, and in the pictures that Sketch shows.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use glam::{Affine2, Vec2};
 use kinebrush_engine::condition::FramePoints;
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
 use kinebrush_engine::guide::warp::{GuideFrame, Warper};
-use kinebrush_engine::kernels::Kernels;
 use kinebrush_engine::kernels::isa::Precision;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::model::config::Config;
-use kinebrush_engine::model::dit::Dit;
 use kinebrush_engine::model::network::network;
-use kinebrush_engine::model::parameters::{Parameters, normal};
 use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::pipeline::Pipeline;
 use kinebrush_engine::stream::session::Session;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use std::path::Path;
+use kinebrush_tests::flat;
 use std::sync::Arc;
 
 fn sets() -> impl Iterator<Item = Precision> {
@@ -28,21 +23,7 @@ fn sets() -> impl Iterator<Item = Precision> {
 }
 
 fn random(seed: u64, len: usize) -> Vec<f32> {
-    let mut values = vec![0.0; len];
-    normal(&mut ChaCha8Rng::seed_from_u64(seed), &mut values);
-    values
-}
-
-/// A network in which every parameter has an effect, those that training starts at zero too.
-fn dit(config: &Config) -> Dit {
-    let seeded = Parameters::seeded(1, &Device::Cpu);
-    Dit::new(config, Kernels::Reference, &seeded).unwrap();
-    let moved = seeded.finish().unwrap().into_iter().enumerate().map(|(i, (name, var))| {
-        let noise = Tensor::from_vec(random(100 + i as u64, var.elem_count()), var.dims(), &Device::Cpu).unwrap();
-        (name, (var.as_tensor().detach() + (noise * 0.1).unwrap()).unwrap())
-    });
-    let parameters = Parameters::loaded(Path::new("random"), moved.collect(), &Device::Cpu, false);
-    Dit::new(config, Kernels::Reference, &parameters).unwrap()
+    flat(&kinebrush_tests::random(seed, &[len]))
 }
 
 /// Root of the mean square of the differences, against that of the truth.
@@ -66,7 +47,7 @@ fn every_set_equals_the_graph_for_any_shape() {
         (Config { sink_chunks: 0, window_chunks: 3, ..Config::tiny() }, (8, 10)),
     ];
     for (config, (rows, columns)) in configs {
-        let dit = dit(&config);
+        let dit = kinebrush_tests::network(&config);
         let cells = config.chunk_latents * rows * columns;
         let chunks = config.sink_chunks + config.window_chunks + 3;
         let run = |precision: Option<Precision>| -> Vec<Vec<f32>> {
@@ -112,7 +93,8 @@ fn frames(precision: Option<Precision>) -> Vec<Picture> {
     let config = &mut checkpoint.dit.config;
     (config.correction, config.fine_correction, config.covered_correction, config.noise_levels) = (1.0, 1.0, 1.0, vec![1.0, 0.5]);
     let disc = Mask::from_fn(width, height, |x, y| f32::from(u8::from(Vec2::new(x as f32 - 60.0, y as f32 - 50.0).length() < 24.0)));
-    let picture = Picture::from_fn(width, height, |x, y| [0.11, 0.05, 0.023].map(|f| 0.5 + 0.4 * (x as f32 * f + (y as f32 * 0.07).cos()).sin()));
+    let picture =
+        Picture::from_fn(width, height, |x, y| [0.11, 0.05, 0.023].map(|f| 0.5 + 0.4 * (x as f32 * f + (y as f32 * 0.07).cos()).sin()));
     let mut warper = Warper::new(Arc::new(Layers::cut(&picture, &[disc], &CutOptions::default())), width, height);
     let count = checkpoint.dit.config.chunk_frames();
     let mut guide = vec![GuideFrame::blank(width, height); count];

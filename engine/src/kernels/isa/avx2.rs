@@ -1,6 +1,6 @@
 //! AVX2 and FMA, f32: tiles of six rows by two vectors of eight, twelve of the sixteen registers.
 
-use super::{COLUMNS, Isa, Row, check, weigh_rows, unrolled};
+use super::{COLUMNS, Isa, Row, check, unrolled, weigh_rows};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA, f32.
@@ -98,7 +98,9 @@ impl Isa for Avx2 {
         check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         for row in (0..rows).step_by(6) {
             // SAFETY: `self` proves the instructions, `check` the extents.
-            unsafe { tile::<2>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride, false) };
+            unsafe {
+                tile::<2>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride, false)
+            };
         }
     }
 

@@ -1,7 +1,7 @@
 //! AVX-512 in f32, and with bfloat16 dot products. The two share the shape of their tiles: 24 sums, as many as the registers hold
 //! beside a row of the panel and one broadcast.
 
-use super::{COLUMNS, Isa, ROWS, Row, check, weigh_rows, unrolled};
+use super::{COLUMNS, Isa, ROWS, Row, check, unrolled, weigh_rows};
 use std::arch::x86_64::*;
 
 /// AVX-512, f32.
@@ -63,7 +63,15 @@ fn run<R>(f: impl FnOnce() -> R) -> R {
 /// # Safety
 /// `a` reaches R rows of `k` numbers, `b` holds `k` rows of V vectors, `c` reaches R rows of V vectors.
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const R: usize, const V: usize>(k: usize, a: *const f32, stride: usize, b: *const f32, c: *mut f32, c_stride: usize, add: bool) {
+unsafe fn tile<const R: usize, const V: usize>(
+    k: usize,
+    a: *const f32,
+    stride: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    add: bool,
+) {
     // SAFETY: every offset below is one of those that the caller vouches for.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
@@ -86,7 +94,15 @@ unsafe fn tile<const R: usize, const V: usize>(k: usize, a: *const f32, stride: 
 /// # Safety
 /// As [`tile`]; the numbers are pairs of bfloat16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn tile_bf16<const R: usize, const V: usize>(k: usize, a: *const u16, stride: usize, b: *const u16, c: *mut f32, c_stride: usize, add: bool) {
+unsafe fn tile_bf16<const R: usize, const V: usize>(
+    k: usize,
+    a: *const u16,
+    stride: usize,
+    b: *const u16,
+    c: *mut f32,
+    c_stride: usize,
+    add: bool,
+) {
     // SAFETY: every offset below is one of those that the caller vouches for; `k` is even; bit patterns of vectors are all valid.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); V]; R];

@@ -75,7 +75,15 @@ fn widen(x: __m512i) -> (__m512, __m512) {
 /// # Safety
 /// As [`sums`], and `c` reaches R rows of V vectors.
 #[target_feature(enable = "avx512f,avx512bw,avx512fp16")]
-unsafe fn tile<const R: usize, const V: usize>(k: usize, a: *const u16, stride: usize, b: *const u16, c: *mut f32, c_stride: usize, add: bool) {
+unsafe fn tile<const R: usize, const V: usize>(
+    k: usize,
+    a: *const u16,
+    stride: usize,
+    b: *const u16,
+    c: *mut f32,
+    c_stride: usize,
+    add: bool,
+) {
     // SAFETY: every offset below is one of those that the caller vouches for.
     unsafe {
         let sums = sums::<R, V>(k, a, stride, b);
@@ -250,7 +258,9 @@ impl Isa for Fp16 {
         check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
         for row in (0..rows).step_by(12) {
             // SAFETY: `self` proves the instructions, `check` the extents.
-            unsafe { score_tile::<12>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride) };
+            unsafe {
+                score_tile::<12>(k, q.as_ptr().add(row * stride), stride, keys.as_ptr(), s.as_mut_ptr().add(row * s_stride), s_stride)
+            };
         }
     }
 

@@ -3,7 +3,7 @@
 //! Which set runs is decided once, at run time, from what the processor says; it never depends on timing, so a video does not change
 //! from run to run. A value of a type that implements [`Isa`] proves that its instructions exist, which is what makes the safe methods
 //! safe. `unsafe` lives in this folder alone. Invariant: every set computes the same products, f32 ones to rounding, half-precision ones
-//! within a relative RMS of 5e-3, for any shape. Guarded by `tests/tests/kernels.rs` and the tests of `panels`.
+//! within a relative RMS of 5e-3, for any shape. Guarded by `tests/tests/packed.rs` and the tests of `panels`.
 
 #![allow(unsafe_code)]
 
@@ -59,10 +59,29 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// `c = a b`, or `c += a b`: `rows` rows of `k` elements, `stride` apart, times a panel of `vectors` vectors, into rows of
     /// [`COLUMNS`] numbers. Rows up to the next full tile are read and written too.
-    fn panel(self, rows: usize, k: usize, a: &[Self::Element], stride: usize, b: &[Self::Element], vectors: usize, c: &mut [f32], add: bool);
+    fn panel(
+        self,
+        rows: usize,
+        k: usize,
+        a: &[Self::Element],
+        stride: usize,
+        b: &[Self::Element],
+        vectors: usize,
+        c: &mut [f32],
+        add: bool,
+    );
 
     /// Scores of `rows` queries (of `k` elements, `stride` apart) for one panel of [`Isa::KEYS`] keys, into rows `s_stride` apart.
-    fn scores(self, rows: usize, k: usize, q: &[Self::Element], stride: usize, keys: &[Self::Element], s: &mut [Self::Score], s_stride: usize);
+    fn scores(
+        self,
+        rows: usize,
+        k: usize,
+        q: &[Self::Element],
+        stride: usize,
+        keys: &[Self::Element],
+        s: &mut [Self::Score],
+        s_stride: usize,
+    );
 
     /// Where key `key` stands in a row of scores, and so in the values.
     fn key_position(key: usize) -> usize {

@@ -58,10 +58,7 @@ impl<I: Isa> Fused<I> {
     }
 
     /// Calls `task(.., first token, residual stream, projections, unpatched, scratch)` for every [`ROWS`] tokens.
-    pub(super) fn each_tokens(
-        &mut self,
-        task: impl Fn(&Tokens<I>, usize, &mut [f32], Projected<I>, &mut [f32], &mut Scratch<I>) + Sync,
-    ) {
+    pub(super) fn each_tokens(&mut self, task: impl Fn(&Tokens<I>, usize, &mut [f32], Projected<I>, &mut [f32], &mut Scratch<I>) + Sync) {
         let (config, pool) = (&self.config, &self.pool);
         let (isa, size, weights) = (self.isa, self.size, &self.weights);
         let tokens = Tokens { isa, config, size, weights, window: &self.window, cells: &self.cells, attended: &self.attended };
