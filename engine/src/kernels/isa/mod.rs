@@ -233,6 +233,7 @@ impl Precision {
 /// Runs `$body` for `$step` from 0 to `$steps`, four at a time where a tile has at most `$rows` <= 8 rows: the addresses of the rows are
 /// then worked out once in four steps, which matters because that arithmetic shares its ports with the multiply-adds. Twelve addresses
 /// at once are more than there are registers for.
+#[cfg(target_arch = "x86_64")]
 macro_rules! unrolled {
     ($rows:expr, $steps:expr, $step:ident, $body:block) => {{
         let (steps, mut first) = ($steps, 0);
@@ -243,6 +244,7 @@ macro_rules! unrolled {
         for $step in first..steps $body
     }};
 }
+#[cfg(target_arch = "x86_64")]
 use unrolled;
 
 /// Panics unless a product of these sizes stays inside its slices: what the `unsafe` tiles rely on.
