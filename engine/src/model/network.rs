@@ -1,7 +1,7 @@
 //! The network at work on one video, chunk by chunk, in either of its two forms: the candle graph, which runs on every device and is the
 //! reference, and packed buffers on the CPU, which are several times faster.
 //!
-//! Invariant: both forms give the same numbers, to the precision of the instruction set. Guarded by `tests/tests/streaming.rs`.
+//! Invariant: both forms give the same numbers, to the precision of the instruction set. Guarded by `tests/tests/packed.rs`.
 
 use crate::error::{Error, Result};
 use crate::kernels::isa::{Isa, Precision, Visit};

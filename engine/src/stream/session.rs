@@ -108,14 +108,15 @@ impl<'a> Session<'a> {
         chunk.output.resize(condition.unknown.len() * width, 0.0);
         for (step, level) in config.noise_levels.iter().enumerate() {
             let start = Instant::now();
-            self.noisy.clear();
-            self.noisy.extend_from_slice(&chunk.latents);
-            // At t = 1 the network gives the noisy latent no weight.
+            // At t = 1 the network gives the noisy latent no weight, so none is drawn.
+            let mut z = &chunk.latents;
             if *level < 1.0 {
+                self.noisy.clone_from(z);
                 noised(&mut self.noisy, &condition.unknown, *level, noise(seed, number, step));
+                z = &self.noisy;
             }
             let Some(running) = &mut self.network else { continue };
-            running.network.denoise(&self.noisy, *level, &mut chunk.output)?;
+            running.network.denoise(z, *level, &mut chunk.output)?;
             if !chunk.output.par_chunks(1 << 14).all(|part| part.iter().all(|v| v.is_finite())) {
                 return Err(self.not_finite());
             }

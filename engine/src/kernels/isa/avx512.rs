@@ -55,6 +55,32 @@ macro_rules! over_rows {
 }
 pub(super) use over_rows;
 
+/// What the sets with vectors of sixteen sums share: the shape of their tiles, and products by `$tile` on `$element`.
+macro_rules! sixteen_lanes {
+    ($element:ty, $tile:ident) => {
+        const LANES: usize = 16;
+        const VECTORS: usize = 4;
+
+        fn tile_rows(vectors: usize) -> usize {
+            tile_rows(vectors)
+        }
+
+        #[inline(always)]
+        fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+            // SAFETY: `self` proves the instructions.
+            unsafe { run(f) }
+        }
+
+        fn panel(self, rows: usize, k: usize, a: &[$element], stride: usize, b: &[$element], vectors: usize, c: &mut [f32], add: bool) {
+            check::<Self>(rows, k, a.len(), stride, b.len(), vectors, (c.len(), COLUMNS));
+            let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+            // SAFETY: `self` proves the instructions, `check` the extents.
+            unsafe { over_rows!(rows, vectors, row, $tile, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
+        }
+    };
+}
+pub(super) use sixteen_lanes;
+
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
 fn run<R>(f: impl FnOnce() -> R) -> R {
     f()
@@ -167,10 +193,9 @@ fn multiply_adds_bf16(rounds: u64) -> u64 {
     rounds * 24 * 64
 }
 
-/// # Safety
-/// Both slices hold as many numbers as the shorter one; the tail is done by the caller.
+/// Rounds whole vectors; what is left over is the caller's.
 #[target_feature(enable = "avx512f,avx512bf16,avx512vl")]
-unsafe fn narrow_bf16(from: &[f32], to: &mut [u16]) {
+fn narrow_bf16(from: &[f32], to: &mut [u16]) {
     for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(16)) {
         // SAFETY: chunks of sixteen numbers.
         unsafe {
@@ -183,31 +208,14 @@ unsafe fn narrow_bf16(from: &[f32], to: &mut [u16]) {
 impl Isa for Avx512 {
     type Element = f32;
     type Score = f32;
-    const LANES: usize = 16;
-    const VECTORS: usize = 4;
     const PAIR: usize = 1;
     const BLOCK: usize = 96;
     const HIDDEN: f32 = f32::NEG_INFINITY;
 
-    fn tile_rows(vectors: usize) -> usize {
-        tile_rows(vectors)
-    }
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: `self` proves the instructions.
-        unsafe { run(f) }
-    }
+    sixteen_lanes!(f32, tile);
 
     fn narrow(self, from: &[f32], to: &mut [f32]) {
         to.copy_from_slice(from);
-    }
-
-    fn panel(self, rows: usize, k: usize, a: &[f32], stride: usize, b: &[f32], vectors: usize, c: &mut [f32], add: bool) {
-        check::<Self>(rows, k, a.len(), stride, b.len(), vectors, (c.len(), COLUMNS));
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-        // SAFETY: `self` proves the instructions, `check` the extents.
-        unsafe { over_rows!(rows, vectors, row, tile, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
     fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], s_stride: usize) {
@@ -234,21 +242,11 @@ impl Isa for Avx512 {
 impl Isa for Bf16 {
     type Element = u16;
     type Score = f32;
-    const LANES: usize = 16;
-    const VECTORS: usize = 4;
     const PAIR: usize = 2;
     const BLOCK: usize = 192;
     const HIDDEN: f32 = f32::NEG_INFINITY;
 
-    fn tile_rows(vectors: usize) -> usize {
-        tile_rows(vectors)
-    }
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: `self` proves the instructions.
-        unsafe { run(f) }
-    }
+    sixteen_lanes!(u16, tile_bf16);
 
     fn narrow(self, from: &[f32], to: &mut [u16]) {
         assert_eq!(from.len(), to.len(), "narrowing changes no length");
@@ -256,13 +254,6 @@ impl Isa for Bf16 {
         // SAFETY: `self` proves the instructions.
         unsafe { narrow_bf16(&from[..whole], &mut to[..whole]) };
         to[whole..].iter_mut().zip(&from[whole..]).for_each(|(to, from)| *to = half::bf16::from_f32(*from).to_bits());
-    }
-
-    fn panel(self, rows: usize, k: usize, a: &[u16], stride: usize, b: &[u16], vectors: usize, c: &mut [f32], add: bool) {
-        check::<Self>(rows, k, a.len(), stride, b.len(), vectors, (c.len(), COLUMNS));
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-        // SAFETY: `self` proves the instructions, `check` the extents.
-        unsafe { over_rows!(rows, vectors, row, tile_bf16, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
     fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [f32], s_stride: usize) {

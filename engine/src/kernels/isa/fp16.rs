@@ -7,7 +7,7 @@
 //! Two neighbouring vectors of sums fold into one in which their columns alternate. Scores stay in that order, so key 16 + j stands
 //! beside key j, and the values are packed to match.
 
-use super::avx512::{over_rows, tile_rows};
+use super::avx512::{over_rows, sixteen_lanes, tile_rows};
 use super::{COLUMNS, Isa, Row, check, unrolled};
 use std::arch::x86_64::*;
 
@@ -194,6 +194,7 @@ unsafe fn exponentials(row: &mut [u16], top: f32) -> f32 {
     }
 }
 
+/// Rounds whole vectors; what is left over is the caller's.
 #[target_feature(enable = "avx512f,avx512fp16")]
 fn narrow(from: &[f32], to: &mut [u16]) {
     for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(16)) {
@@ -223,21 +224,11 @@ fn multiply_adds(rounds: u64) -> u64 {
 impl Isa for Fp16 {
     type Element = u16;
     type Score = u16;
-    const LANES: usize = 16;
-    const VECTORS: usize = 4;
     const PAIR: usize = 2;
     const BLOCK: usize = 192;
     const HIDDEN: u16 = half::f16::NEG_INFINITY.to_bits();
 
-    fn tile_rows(vectors: usize) -> usize {
-        tile_rows(vectors)
-    }
-
-    #[inline(always)]
-    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: `self` proves the instructions.
-        unsafe { run(f) }
-    }
+    sixteen_lanes!(u16, tile);
 
     fn narrow(self, from: &[f32], to: &mut [u16]) {
         assert_eq!(from.len(), to.len(), "narrowing changes no length");
@@ -245,13 +236,6 @@ impl Isa for Fp16 {
         // SAFETY: `self` proves the instructions.
         unsafe { narrow(&from[..whole], &mut to[..whole]) };
         to[whole..].iter_mut().zip(&from[whole..]).for_each(|(to, from)| *to = half::f16::from_f32(*from).to_bits());
-    }
-
-    fn panel(self, rows: usize, k: usize, a: &[u16], stride: usize, b: &[u16], vectors: usize, c: &mut [f32], add: bool) {
-        check::<Self>(rows, k, a.len(), stride, b.len(), vectors, (c.len(), COLUMNS));
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-        // SAFETY: `self` proves the instructions, `check` the extents.
-        unsafe { over_rows!(rows, vectors, row, tile, k, a.add(row * stride), stride, b, c.add(row * COLUMNS), COLUMNS, add) }
     }
 
     fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [u16], s_stride: usize) {

@@ -54,8 +54,7 @@ impl<I: Isa> Fused<I> {
     pub(super) fn know(&mut self, condition: &[f32]) {
         let (isa, weights, pool, columns) = (self.isa, &self.weights.stem_known, &self.pool, self.size.columns);
         let (c, channels, rows) = (self.config.stem_channels, self.config.condition_channels(), self.size.rows);
-        // The second plane only lends its rows to the loop.
-        each_row(&mut self.known, &mut self.cells, |latent, row, known, _| {
+        self.known.each_row(|latent, row, known| {
             let scratch = &mut *pool.take();
             let cells = &condition[(latent * rows + row) * columns * channels..][..columns * channels];
             let stride = even(channels);
@@ -119,7 +118,7 @@ impl<I: Isa> Fused<I> {
             None => head.then_some(weights.out_norm.as_slice()),
         };
         let input = &self.normed;
-        each_row(&mut self.hidden, &mut self.cells, |latent, row, hidden, _| {
+        self.hidden.each_row(|latent, row, hidden| {
             let scratch = &mut *pool.take();
             isa.vectorize(
                 #[inline(always)]

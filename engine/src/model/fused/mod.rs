@@ -3,7 +3,7 @@
 //! Behind its attention, a task takes [`ROWS`] tokens through all of a layer: output projection, feed-forward, and the projections of
 //! the next layer, so that its rows stay in the cache and threads seldom wait for each other.
 //! Invariant: the same numbers as [`Dit::forward`] through the window (to the precision of the instruction set), for any number of
-//! threads; after the first chunk nothing is allocated. Guarded by `tests/tests/streaming.rs` and `tests/tests/allocations.rs`.
+//! threads; after the first chunk nothing is allocated. Guarded by `tests/tests/packed.rs`, `streaming.rs` and `allocations.rs`.
 
 mod cells;
 mod plane;

@@ -63,11 +63,22 @@ impl<T: Copy + Default + Send + Sync> Plane<T> {
         &self.corner(latent, row + 1, 1)[..self.size.columns * self.channels]
     }
 
-    /// Bordered rows, for [`each_row`].
-    pub fn rows_mut(&mut self) -> impl IndexedParallelIterator<Item = &mut [T]> {
+    /// Bordered rows.
+    fn rows_mut(&mut self) -> impl IndexedParallelIterator<Item = &mut [T]> {
         let stride = self.stride();
         let all = self.size.all_rows() * stride;
         self.data[..all].par_chunks_mut(stride)
+    }
+
+    /// Calls `f(latent, row, cells)` for every row of cells.
+    pub fn each_row(&mut self, f: impl Fn(usize, usize, &mut [T]) + Sync) {
+        let (size, edge) = (self.size, self.channels);
+        self.rows_mut().enumerate().with_max_len(2).for_each(|(row, cells)| {
+            if let Some((latent, row)) = size.inner(row) {
+                let end = cells.len() - edge;
+                f(latent, row, &mut cells[edge..end]);
+            }
+        });
     }
 }
 

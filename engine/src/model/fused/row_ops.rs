@@ -1,6 +1,6 @@
 //! Operations on rows of f32 between the products, compiled for the widest vectors by [`Isa::vectorize`](crate::kernels::isa::Isa).
 //!
-//! Invariant: each equals its namesake in [`crate::model::ops`] or in candle. Guarded by `tests/tests/streaming.rs`.
+//! Invariant: each equals its namesake in [`crate::model::ops`] or in candle. Guarded by `tests/tests/packed.rs`.
 
 use crate::kernels::vector::{GELU_A, GELU_C, sigmoid, sum};
 use crate::model::ops;

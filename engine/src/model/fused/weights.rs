@@ -3,7 +3,7 @@
 //! Invariant: the packed network computes what [`Dit::forward`] computes. Three things are rearranged, none of them changes the result:
 //! the track head is linear and goes straight into the stem, so the two are one matrix; the rows of the query and key projections are
 //! ordered real parts first, so that a rotation works on whole vectors; the part of the stem that reads the condition is apart from the
-//! part that reads the noisy latent, because it is the same in every pass. Guarded by `tests/tests/streaming.rs`.
+//! part that reads the noisy latent, because it is the same in every pass. Guarded by `tests/tests/packed.rs`.
 
 use crate::error::Result;
 use crate::kernels::isa::Isa;

@@ -2,7 +2,7 @@
 //! the keys of the rolling window are rotated anew for the slots that they have moved to.
 //!
 //! Invariant: what is attended to equals [`crate::model::kv_window::KvWindow`], whose two key policies differ in rounding alone; cost and
-//! memory do not depend on how many chunks were committed. Guarded by `tests/tests/streaming.rs`.
+//! memory do not depend on how many chunks were committed. Guarded by `tests/tests/packed.rs`.
 
 use super::row_ops::rotate;
 use crate::error::Result;
