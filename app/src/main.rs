@@ -1,40 +1,7 @@
-//! The command line: a thin shell over the engine.
-//!
-//! Invariant: an error is one line on stderr and a non-zero exit code. Guarded by `tests/tests/cli.rs`.
+//! The program itself; everything is in the library, where tests reach it.
 
-mod allocator;
-mod arguments;
-mod bench;
-mod eval;
-mod models;
-mod render;
-mod train;
-
-use arguments::{Arguments, Command};
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    allocator::keep_large_blocks();
-    let arguments = Arguments::parse();
-    if let Some(threads) = arguments.threads
-        && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_err()
-    {
-        eprintln!("kinebrush: --threads {threads} cannot be used; try a smaller number");
-        return ExitCode::FAILURE;
-    }
-    let result = match arguments.command {
-        Command::Render(options) => render::run(&options),
-        Command::Eval(options) => eval::run(&options),
-        Command::Models(options) => models::run(&options),
-        Command::Bench(options) => bench::run(&options),
-        Command::Train(options) => train::run(&options),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kinebrush: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    kinebrush::main()
 }

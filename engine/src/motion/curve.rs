@@ -13,6 +13,8 @@ const SAMPLES: usize = 16;
 pub(crate) struct Path {
     /// Distinct consecutive places; never empty.
     places: Vec<Vec2>,
+    /// The way to each place's control point as in a Bézier curve, mirrored before it; None where the spline decides.
+    handles: Vec<Option<Vec2>>,
     /// Arc length at each sample: `(places.len() - 1) * SAMPLES + 1` values.
     lengths: Vec<f32>,
     /// Arc length at each place that was handed in, repeated ones included.
@@ -20,8 +22,8 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// A curve through `through`, which must not be empty.
-    pub fn new(through: &[Vec2]) -> Self {
+    /// A curve through `through`, which must not be empty, with the handles that somebody set (by index).
+    pub fn new(through: &[Vec2], set: &[(usize, Vec2)]) -> Self {
         let mut places: Vec<Vec2> = Vec::with_capacity(through.len());
         let mut index_of = Vec::with_capacity(through.len());
         for place in through {
@@ -31,7 +33,13 @@ impl Path {
             }
             index_of.push(places.len() - 1);
         }
-        let mut path = Self { places, lengths: vec![0.0], at_place: Vec::new() };
+        let mut handles = vec![None; places.len()];
+        for (i, handle) in set {
+            if let Some(at) = index_of.get(*i) {
+                handles[*at] = Some(*handle);
+            }
+        }
+        let mut path = Self { places, handles, lengths: vec![0.0], at_place: Vec::new() };
         let mut length = 0.0_f64;
         for segment in 0..path.places.len() - 1 {
             let mut last = path.places[segment];
@@ -70,8 +78,8 @@ impl Path {
         let p0 = if i > 0 { self.places[i - 1] } else { p1 * 2.0 - p2 };
         let p3 = self.places.get(i + 2).copied().unwrap_or(p2 * 2.0 - p1);
         let (d0, d1, d2) = (p0.distance(p1).sqrt(), p1.distance(p2).sqrt(), p2.distance(p3).sqrt());
-        let m1 = ((p1 - p0) / d0 - (p2 - p0) / (d0 + d1)) * d1 + (p2 - p1);
-        let m2 = ((p3 - p2) / d2 - (p3 - p1) / (d1 + d2)) * d1 + (p2 - p1);
+        let m1 = self.handles[i].map_or_else(|| ((p1 - p0) / d0 - (p2 - p0) / (d0 + d1)) * d1 + (p2 - p1), |handle| handle * 3.0);
+        let m2 = self.handles[i + 1].map_or_else(|| ((p3 - p2) / d2 - (p3 - p1) / (d1 + d2)) * d1 + (p2 - p1), |handle| handle * 3.0);
         let (u2, u3) = (u * u, u * u * u);
         p1 * (2.0 * u3 - 3.0 * u2 + 1.0) + m1 * (u3 - 2.0 * u2 + u) + p2 * (3.0 * u2 - 2.0 * u3) + m2 * (u3 - u2)
     }
@@ -140,7 +148,7 @@ mod tests {
     #[test]
     fn path_goes_through_its_places_at_constant_speed() {
         let through = [Vec2::ZERO, Vec2::new(40.0, 10.0), Vec2::new(40.0, 10.0), Vec2::new(70.0, 50.0), Vec2::new(60.0, 100.0)];
-        let path = Path::new(&through);
+        let path = Path::new(&through, &[]);
         for (place, arc) in through.iter().zip(&path.at_place) {
             assert!(path.at(*arc).distance(*place) < 1e-2, "{place}");
         }
@@ -156,7 +164,7 @@ mod tests {
     fn quarter_circle_through_four_places_is_round() {
         let on_circle = |angle: f32| Vec2::from_angle(angle) * 100.0;
         let through: Vec<Vec2> = (0..=8).map(|i| on_circle(i as f32 * std::f32::consts::FRAC_PI_8)).collect();
-        let path = Path::new(&through);
+        let path = Path::new(&through, &[]);
         // Away from the ends, whose tangents are guessed.
         for i in 30..70 {
             let radius = path.at(path.length() * i as f32 / 100.0).length();
@@ -166,8 +174,8 @@ mod tests {
 
     #[test]
     fn one_place_and_two_places() {
-        assert_eq!(Path::new(&[Vec2::new(3.0, 4.0)]).at(10.0), Vec2::new(3.0, 4.0));
-        let line = Path::new(&[Vec2::ZERO, Vec2::new(10.0, 0.0)]);
+        assert_eq!(Path::new(&[Vec2::new(3.0, 4.0)], &[]).at(10.0), Vec2::new(3.0, 4.0));
+        let line = Path::new(&[Vec2::ZERO, Vec2::new(10.0, 0.0)], &[]);
         assert!((line.at(2.5) - Vec2::new(2.5, 0.0)).length() < 1e-4);
     }
 

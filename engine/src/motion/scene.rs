@@ -34,6 +34,8 @@ pub struct Scene {
     pub height: usize,
     /// One per object layer, back to front. Hard regions: coverage. Soft ones: the weight of their motion.
     pub regions: Vec<Mask>,
+    /// The regions as the project has them, parallel to `regions`.
+    pub outlines: Vec<Region>,
     layers: Vec<Layer>,
     /// The strokes over `All`.
     plate: Vec<Driver>,
@@ -114,6 +116,7 @@ impl Scene {
             width: placement.scene.0,
             height: placement.scene.1,
             regions: Vec::new(),
+            outlines: Vec::new(),
             layers: Vec::new(),
             plate,
             pins,
@@ -133,6 +136,7 @@ impl Scene {
                 }
             }
             scene.regions.push(mask);
+            scene.outlines.push(region.clone());
             scene.layers.push(Layer { drivers, bend });
         }
         Ok(scene)
@@ -178,6 +182,15 @@ impl Scene {
     /// The layer that shows at source place `point` (0 the plate, `k` object `k - 1`).
     pub fn layer_at(&self, point: Vec2) -> u16 {
         (0..self.layers.len()).rev().find(|object| self.has(*object, point, SOFT_OWNS)).map_or(0, |object| object as u16 + 1)
+    }
+
+    /// What shows at `place` of `frame`: the object layer, if it is one, and the place's source on it.
+    pub fn pick(&self, place: Vec2, frame: usize) -> (Option<usize>, Vec2) {
+        let moment = self.moment(frame);
+        match self.front_layer(&moment, place, 0) {
+            Some((object, source)) => (Some(object), source),
+            None => (None, moment.inverses[0].transform_point2(place)),
+        }
     }
 
     /// A grid of points over the source picture, each on the layer that shows there; no frame is in it yet.

@@ -65,11 +65,12 @@ impl Easing {
     }
 
     /// The time at which a recorded timing over `span` shows what this easing shows at `time`.
-    fn warp(self, time: f32, (first, last): (f32, f32)) -> f32 {
+    fn warp(self, time: f32, (first, last): (f32, f32), timing: Option<&Monotone>) -> f32 {
         if last <= first {
             return time;
         }
-        first + self.ease(((time - first) / (last - first)).clamp(0.0, 1.0)) * (last - first)
+        let part = self.ease(((time - first) / (last - first)).clamp(0.0, 1.0));
+        first + timing.map_or(part, |timing| timing.at(part)) * (last - first)
     }
 }
 
@@ -94,6 +95,14 @@ pub struct Stroke {
     pub region: Region,
     /// Where it goes. Only the way counts, not where the path begins: the region is displaced by `place - first place`.
     pub path: Vec<Key>,
+    /// Handles that were pulled out of keys: the key's index and the way to its control point, px. Before the key the curve is
+    /// mirrored, as with a smooth point of a Bézier curve; keys without a handle are passed smoothly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handles: Vec<(usize, f32, f32)>,
+    /// Speed curve: part of the way done at parts of the time, from (0, 0) to (1, 1), neither running backwards. It comes after the
+    /// easing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timing: Vec<(f32, f32)>,
     /// Clockwise degrees over frames; begins at 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turn: Vec<(f32, f32)>,
@@ -131,6 +140,14 @@ impl Stroke {
         for (i, key) in self.path.iter().enumerate() {
             check_place(&format!("{field}.path[{i}]"), key.place, picture)?;
         }
+        for (i, (key, x, y)) in self.handles.iter().enumerate() {
+            let at = format!("{field}.handles[{i}]");
+            if *key >= self.path.len() {
+                return Err(Error::field(at, format!("is for key {key}, but the path ends at key {}", self.path.len() - 1)));
+            }
+            check_place(&at, self.path[*key].place + Vec2::new(*x, *y), picture)?;
+        }
+        check_timing(&format!("{field}.timing"), &self.timing)?;
         let begins = "the picture itself is shown there";
         for (name, track, rest, low, high) in [("turn", &self.turn, 0.0, -36_000.0, 36_000.0), ("scale", &self.scale, 1.0, 0.01, 100.0)] {
             let name = format!("{field}.{name}");
@@ -148,6 +165,21 @@ impl Stroke {
             Some(pivot) => check_place(&format!("{field}.pivot"), pivot.into(), picture),
             None => Ok(()),
         }
+    }
+}
+
+/// A curve from (0, 0) to (1, 1) that never goes backwards; none at all is fine too.
+fn check_timing(field: &str, timing: &[(f32, f32)]) -> Result<()> {
+    if timing.is_empty() {
+        return Ok(());
+    }
+    if timing.len() > MAX_KEYS || timing.first() != Some(&(0.0, 0.0)) || timing.last() != Some(&(1.0, 1.0)) {
+        return Err(Error::field(field, "must begin at (0, 0) and end at (1, 1); remove it for plain easing"));
+    }
+    let back = timing.windows(2).position(|pair| !(pair[1].0 > pair[0].0 && pair[1].1 >= pair[0].1));
+    match back {
+        Some(i) => Err(Error::field(format!("{field}[{}]", i + 1), "goes backwards; its time must grow and its way must not shrink")),
+        None => Ok(()),
     }
 }
 
@@ -182,13 +214,15 @@ pub struct Trajectory {
     /// Of the factor's logarithm, so that doubling twice takes as long as doubling once twice.
     log_scale: Option<Monotone>,
     easing: Easing,
+    timing: Option<Monotone>,
     after: After,
 }
 
 impl Trajectory {
     /// Builds the curve of a validated `stroke` (at least one key).
     pub fn new(stroke: &Stroke) -> Self {
-        let path = Path::new(&stroke.path.iter().map(|key| key.place).collect::<Vec<_>>());
+        let handles: Vec<_> = stroke.handles.iter().map(|(key, x, y)| (*key, Vec2::new(*x, *y))).collect();
+        let path = Path::new(&stroke.path.iter().map(|key| key.place).collect::<Vec<_>>(), &handles);
         let arc = match stroke.easing {
             Easing::Hand => Monotone::new(stroke.path.iter().zip(&path.at_place).map(|(key, arc)| (key.frame, *arc))),
             // Constant speed: only the first and the last frame count, the easing bends the time between.
@@ -207,6 +241,7 @@ impl Trajectory {
             turn: track(&stroke.turn, f32::to_radians),
             log_scale: track(&stroke.scale, f32::ln),
             easing: stroke.easing,
+            timing: (!stroke.timing.is_empty()).then(|| Monotone::new(stroke.timing.iter().copied())),
             after: stroke.after,
         }
     }
@@ -242,7 +277,7 @@ impl Trajectory {
     }
 
     fn eased(&self, track: &Monotone, frame: f32) -> f32 {
-        track.at(self.easing.warp(frame, track.span()))
+        track.at(self.easing.warp(frame, track.span(), self.timing.as_ref()))
     }
 }
 
@@ -256,6 +291,8 @@ mod tests {
             name: String::new(),
             region: Region::All,
             path: path.iter().map(|key| Key::from(*key)).collect(),
+            handles: vec![],
+            timing: vec![],
             turn: vec![],
             scale: vec![],
             pivot: None,
@@ -340,5 +377,30 @@ mod tests {
             assert!(message.starts_with(start), "{message}");
         }
         assert!(good.validate("strokes[1]", (100, 100)).is_ok());
+    }
+
+    #[test]
+    fn a_speed_curve_says_how_far_it_is_when() {
+        let mut stroke = stroke(&[(0.0, 0.0, 0.0), (10.0, 100.0, 0.0)]);
+        stroke.timing = vec![(0.0, 0.0), (0.5, 0.1), (1.0, 1.0)];
+        stroke.validate("strokes[0]", (200, 200)).unwrap();
+        let trajectory = Trajectory::new(&stroke);
+        assert!((trajectory.displacement(5.0).x - 10.0).abs() < 1e-3);
+        assert!((trajectory.displacement(10.0).x - 100.0).abs() < 1e-3);
+        stroke.timing = vec![(0.0, 0.0), (0.5, 0.6), (0.7, 0.4), (1.0, 1.0)];
+        let message = stroke.validate("strokes[0]", (200, 200)).unwrap_err().to_string();
+        assert!(message.starts_with("strokes[0].timing[2]: goes backwards"), "{message}");
+    }
+
+    #[test]
+    fn a_handle_bends_the_path_as_in_a_bezier_curve() {
+        let mut stroke = stroke(&[(0.0, 0.0, 0.0), (10.0, 90.0, 0.0)]);
+        stroke.handles = vec![(0, 0.0, 60.0), (1, 0.0, -60.0)];
+        stroke.validate("strokes[0]", (200, 200)).unwrap();
+        // Control points at (0, 60) and (90, 60): at half the way 3/4 of 60 px down.
+        assert!(Trajectory::new(&stroke).displacement(5.0).distance(Vec2::new(45.0, 45.0)) < 1e-2);
+        stroke.handles = vec![(2, 0.0, 1.0)];
+        let message = stroke.validate("strokes[0]", (200, 200)).unwrap_err().to_string();
+        assert!(message.starts_with("strokes[0].handles[0]: is for key 2"), "{message}");
     }
 }

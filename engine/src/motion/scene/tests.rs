@@ -20,6 +20,8 @@ fn stroke(region: Region, path: &[(f32, f32, f32)]) -> Stroke {
         name: String::new(),
         region,
         path: path.iter().map(|key| Key::from(*key)).collect(),
+        handles: vec![],
+        timing: vec![],
         turn: vec![],
         scale: vec![],
         pivot: None,
@@ -220,4 +222,15 @@ fn a_mask_file_moves_what_it_shows() {
     project.strokes = vec![stroke(Region::MaskFile { path: "m.png".into(), soft: false }, &[(0.0, 0.0, 0.0), (4.0, 7.0, 0.0)])];
     let scene = Scene::new(&project, 200, 100).unwrap();
     assert_eq!((scene.layer_at(Vec2::new(90.0, 50.0)), scene.layer_at(Vec2::new(110.0, 50.0))), (1, 0));
+}
+
+#[test]
+fn what_shows_at_a_place_is_what_was_moved_there() {
+    let scene = scene(vec![stroke(square(20.0, 20.0, 30.0), &[(0.0, 0.0, 0.0), (10.0, 80.0, 10.0)])], vec![]);
+    assert_eq!(scene.outlines.len(), 1);
+    let (object, source) = scene.pick(Vec2::new(115.0, 45.0), 10);
+    assert_eq!(object, Some(0));
+    assert!(source.distance(Vec2::new(35.0, 35.0)) < 1e-2, "{source}");
+    assert_eq!(scene.pick(Vec2::new(35.0, 35.0), 10), (None, Vec2::new(35.0, 35.0)));
+    assert_eq!(scene.pick(Vec2::new(35.0, 35.0), 0).0, Some(0));
 }

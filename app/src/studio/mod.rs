@@ -1,0 +1,11 @@
+//! The studio: paint motion on a picture while it plays.
+//!
+//! Data flows one way. Panels read [`Studio`]'s parts and return [`Action`]s; [`Studio::apply`] alone changes the document and talks to
+//! the live worker. Invariant: no panel blocks: files, cutting and video are made on other threads. Guarded by `tests/tests/studio.rs`.
+
+pub mod action;
+pub mod canvas;
+pub mod document;
+pub mod gpu;
+pub mod player;
+pub mod timeline;
