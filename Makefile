@@ -4,13 +4,11 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .PHONY: run test lint fmt train-data cuda-check
 
-# Renders the demo scene to out/demo.mp4 and, where there is a display, shows it.
+# Opens the studio; without a display renders the demo scene to out/demo.mp4.
 run:
 	@packaging/setup.sh build
-	@mkdir -p out
 	cargo build --release --locked --workspace
-	"$${CARGO_TARGET_DIR:-target}/release/kinebrush" render presets/rocket.ron -o out/demo.mp4
-	@packaging/show.sh out/demo.mp4
+	@packaging/run.sh "$${CARGO_TARGET_DIR:-target}/release/kinebrush"
 
 # Format check and all tests. Both commands build the whole workspace in one profile, so that nothing is compiled twice.
 test:

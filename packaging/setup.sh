@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes sure that Kinebrush can be built: packaging/setup.sh build|test
+# Makes sure that Kinebrush can be built and run: packaging/setup.sh build|test
 # Checks Rust, then the system's packages; installs what is missing (apt, dnf, pacman, brew) or names it. Quick and silent when
-# all is there. `test` also wants ffmpeg, with which more is checked; it is not needed.
+# all is there. `test` also wants a software Vulkan driver, on which windows are tested without a display, and ffmpeg, with which
+# more is checked; ffmpeg is not needed.
 set -eu
 
 purpose=${1:-build}
@@ -42,6 +43,27 @@ esac
 if [ "$purpose" = test ] && ! { have ffmpeg && have ffprobe; }; then
     optional="$optional ffmpeg"
 fi
+
+# ---- what a window is drawn with ----
+# The studio looks these up when it starts; a Mac has all of it.
+loads() { ldconfig -p 2>/dev/null | grep -q "$1"; }
+# A driver whose name begins like this; `lvp` is the software one that tests draw with.
+has_driver() {
+    for folder in /usr/share/vulkan/icd.d /usr/local/share/vulkan/icd.d /etc/vulkan/icd.d; do
+        for driver in "$folder/$1"*.json; do [ ! -e "$driver" ] || return 0; done
+    done
+    return 1
+}
+if [ "$(uname)" = Linux ]; then
+    loads libvulkan.so.1 || required="$required vulkan"
+    if [ "$purpose" = test ]; then driver=lvp; else driver=''; fi
+    has_driver "$driver" || required="$required vulkan-driver"
+    if [ -n "${DISPLAY:-}" ]; then
+        for library in libX11.so.6 libX11-xcb.so.1 libXcursor.so.1 libXi.so.6 libxkbcommon-x11.so.0; do
+            loads "$library" || { required="$required x11"; break; }
+        done
+    fi
+fi
 [ -n "$required$optional" ] || exit 0
 
 if have apt-get; then manager=apt
@@ -55,6 +77,18 @@ fi
 packages() {
     for tool in "$@"; do
         case $manager:$tool in
+            apt:vulkan) echo libvulkan1 ;;
+            apt:vulkan-driver) echo mesa-vulkan-drivers ;;
+            apt:x11) echo libx11-6 libx11-xcb1 libxcursor1 libxi6 libxkbcommon-x11-0 ;;
+            dnf:vulkan) echo vulkan-loader ;;
+            dnf:vulkan-driver) echo mesa-vulkan-drivers ;;
+            dnf:x11) echo libX11 libX11-xcb libXcursor libXi libxkbcommon-x11 ;;
+            pacman:vulkan) echo vulkan-icd-loader ;;
+            pacman:vulkan-driver) echo vulkan-swrast ;;
+            pacman:x11) echo libx11 libxcursor libxi libxkbcommon-x11 ;;
+            none:vulkan) echo 'the Vulkan loader' ;;
+            none:vulkan-driver) echo 'a Vulkan driver (lavapipe does)' ;;
+            none:x11) echo 'the X11 client libraries' ;;
             apt:c) echo gcc libc6-dev ;;
             apt:c++) echo g++ ;;
             dnf:c) echo gcc glibc-devel ;;
