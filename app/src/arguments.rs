@@ -10,13 +10,15 @@ pub struct Arguments {
     /// Threads to compute with; all cores if not given.
     #[arg(long, global = true)]
     pub threads: Option<usize>,
-    /// What to do.
+    /// What to do; the studio opens if nothing is said.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Open the studio: paint motion on a picture while it plays.
+    Studio(StudioOptions),
     /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
     Render(RenderOptions),
     /// Measure a model on held-out synthetic clips.
@@ -30,7 +32,7 @@ pub enum Command {
 }
 
 /// Which model, and where it runs.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub struct ModelChoice {
     /// `sketch` (embedded), a model folder, or `none` for the guide alone.
     #[arg(long, default_value = "sketch")]
@@ -39,8 +41,15 @@ pub struct ModelChoice {
     pub place: Place,
 }
 
+impl Default for ModelChoice {
+    /// Sketch on the CPU.
+    fn default() -> Self {
+        Self { model: "sketch".into(), place: Place { device: "cpu".into(), kernels: "auto".into() } }
+    }
+}
+
 /// What the network computes with.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Debug)]
 pub struct Place {
     /// cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "cpu")]
@@ -48,6 +57,14 @@ pub struct Place {
     /// Instructions on the CPU: auto, avx512-fp16, avx512-bf16, avx512, avx2, portable, or graph for plain candle.
     #[arg(long, default_value = "auto")]
     pub kernels: String,
+}
+
+#[derive(Args, Default)]
+pub struct StudioOptions {
+    /// A picture or a project to open.
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
 }
 
 #[derive(Args)]

@@ -3,7 +3,7 @@
 //! Invariant: an error of the command line is one line on stderr and a non-zero exit code. Guarded by `app/tests/cli.rs`.
 
 mod allocator;
-mod arguments;
+pub mod arguments;
 mod bench;
 mod eval;
 mod models;
@@ -11,7 +11,7 @@ mod render;
 pub mod studio;
 mod train;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, StudioOptions};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -19,13 +19,18 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     allocator::keep_large_blocks();
     let arguments = Arguments::parse();
-    if let Some(threads) = arguments.threads
-        && rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().is_err()
-    {
-        eprintln!("kinebrush: --threads {threads} cannot be used; try a smaller number");
+    let command = arguments.command.unwrap_or(Command::Studio(StudioOptions::default()));
+    // The studio's threads give way to its window, and their number is one of its settings.
+    let pool = match &command {
+        Command::Studio(_) => Ok(()),
+        _ => arguments.threads.map_or(Ok(()), |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()),
+    };
+    if pool.is_err() {
+        eprintln!("kinebrush: --threads {} cannot be used; try a smaller number", arguments.threads.unwrap_or_default());
         return ExitCode::FAILURE;
     }
-    let result = match arguments.command {
+    let result = match command {
+        Command::Studio(StudioOptions { file, model }) => studio::start::run(studio::Options { file, model, threads: arguments.threads }),
         Command::Render(options) => render::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),

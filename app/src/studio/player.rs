@@ -1,1 +1,314 @@
-//! player
+//! What is on the canvas when: the frames that were made, the playhead that runs over them, and the guide where nothing was made yet.
+//!
+//! Invariants: memory is bounded whatever the length of a take (older frames come back from the take's log); the playhead only waits,
+//! it never leaves out a frame that a slow network made. Guarded by the tests below.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinebrush_engine::motion::stroke::Stroke;
+use kinebrush_engine::stream::live::{ChunkStats, Clock, Compiled, Correction, Event, LiveFrame, State};
+
+use super::action::Compare;
+
+/// Frames per second of video.
+pub const FPS: f32 = 16.0;
+/// Corrections that are held for scrubbing, bytes.
+const HELD_BYTES: usize = 192 << 20;
+/// Cuts whose frames are held: each has the picture in it several times.
+const HELD_CUTS: usize = 3;
+/// A real-time playhead that is further behind than this catches up, frames.
+const LATE: f32 = 6.0;
+
+/// Frames of one take.
+#[derive(Debug, Default)]
+pub struct TakeFrames {
+    /// The take it branched off, and its first own frame.
+    pub parent: Option<(u64, usize)>,
+    /// Its log.
+    pub path: Option<PathBuf>,
+    /// Frames that exist: shared ones too.
+    pub end: usize,
+    held: BTreeMap<usize, LiveFrame>,
+}
+
+/// Something the studio has to act on.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A scene was compiled: its pixels are wanted.
+    Compiled(Arc<Compiled>),
+    /// A drag is over and is a stroke now.
+    Dragged(u64, Box<Stroke>),
+    /// A take was opened.
+    Take(u64),
+    /// To be shown for a while.
+    Warning(String),
+    /// To be shown until it is read.
+    Failed(String),
+}
+
+/// Frames, playhead and what the worker last said.
+#[derive(Debug)]
+pub struct Player {
+    /// Whether video is being made.
+    pub state: State,
+    /// How time runs.
+    pub clock: Clock,
+    /// What is shown of a frame.
+    pub compare: Compare,
+    /// Frames that are played again and again.
+    pub loop_range: Option<(usize, usize)>,
+    /// How the last chunk went.
+    pub stats: Option<ChunkStats>,
+    /// Frames per second made lately.
+    pub made_fps: f32,
+    /// Whether what was made is shown again.
+    pub playing: bool,
+    /// Whether the motion changed since the frames were made: the guide is shown then.
+    pub stale: bool,
+    playhead: f32,
+    takes: BTreeMap<u64, TakeFrames>,
+    shown: u64,
+    compiled: Option<Arc<Compiled>>,
+    /// The drag in work.
+    dragged: Option<(u64, Stroke)>,
+    last_tick: Option<f64>,
+}
+
+impl Default for Player {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            clock: Clock::RealTime,
+            compare: Compare::Generated,
+            loop_range: None,
+            stats: None,
+            made_fps: 0.0,
+            playing: false,
+            stale: false,
+            playhead: 0.0,
+            takes: BTreeMap::new(),
+            shown: 0,
+            compiled: None,
+            dragged: None,
+            last_tick: None,
+        }
+    }
+}
+
+impl Player {
+    /// A player for another picture, with the settings of this one.
+    pub fn reset(&mut self) {
+        *self = Self { clock: self.clock, compare: self.compare, ..Self::default() };
+    }
+
+    /// Takes in what the worker said.
+    pub fn receive(&mut self, event: Event) -> Option<Notice> {
+        match event {
+            Event::Compiled(compiled) => {
+                self.compiled = Some(compiled.clone());
+                Some(Notice::Compiled(compiled))
+            }
+            Event::Frames(frames) => {
+                for frame in frames {
+                    let take = self.takes.entry(frame.take).or_default();
+                    take.end = take.end.max(frame.frame + 1);
+                    take.held.insert(frame.frame, frame);
+                }
+                self.evict();
+                None
+            }
+            Event::Chunk(stats) => {
+                let fps = stats.frames as f32 / (stats.seconds as f32).max(1e-3);
+                self.made_fps = if self.stats.is_none() { fps } else { self.made_fps * 0.8 + fps * 0.2 };
+                self.stats = Some(stats);
+                None
+            }
+            Event::Dragged { drag, stroke, done: true } => {
+                self.dragged = None;
+                Some(Notice::Dragged(drag, Box::new(stroke)))
+            }
+            Event::Dragged { drag, stroke, done: false } => {
+                self.dragged = Some((drag, stroke));
+                None
+            }
+            Event::Take { take, parent, path } => {
+                let end = parent.map_or(0, |(_, frame)| frame);
+                self.takes.insert(take, TakeFrames { parent, path, end, held: BTreeMap::new() });
+                (self.shown, self.stale, self.playing) = (take, false, false);
+                self.playhead = end.saturating_sub(1) as f32;
+                Some(Notice::Take(take))
+            }
+            Event::State(state) => {
+                self.state = state;
+                if state == State::Running {
+                    (self.playing, self.stale) = (false, false);
+                } else {
+                    self.dragged = None;
+                }
+                None
+            }
+            Event::Warning(text) => Some(Notice::Warning(text)),
+            Event::Failed(text) => {
+                self.state = State::Idle;
+                Some(Notice::Failed(text))
+            }
+        }
+    }
+
+    /// The newest compiled scene.
+    pub fn compiled(&self) -> Option<&Arc<Compiled>> {
+        self.compiled.as_ref()
+    }
+
+    /// The drag in work as far as the worker has it.
+    pub fn dragged(&self) -> Option<&Stroke> {
+        self.dragged.as_ref().map(|(_, stroke)| stroke)
+    }
+
+    /// Place of the playhead, frames.
+    pub fn playhead(&self) -> f32 {
+        self.playhead
+    }
+
+    /// The take on the canvas.
+    pub fn shown_take(&self) -> Option<(u64, &TakeFrames)> {
+        self.takes.get(&self.shown).map(|take| (self.shown, take))
+    }
+
+    /// All takes of this picture.
+    pub fn takes(&self) -> &BTreeMap<u64, TakeFrames> {
+        &self.takes
+    }
+
+    /// Shows another take.
+    pub fn show_take(&mut self, take: u64) {
+        if self.takes.contains_key(&take) {
+            (self.shown, self.stale) = (take, false);
+            self.playhead = self.playhead.min(self.generated().end.saturating_sub(1) as f32);
+        }
+    }
+
+    /// Forgets a take that was deleted.
+    pub fn forget(&mut self, take: u64) {
+        self.takes.remove(&take);
+        if self.shown == take {
+            self.shown = self.takes.keys().next_back().copied().unwrap_or(0);
+        }
+    }
+
+    /// Frames of the shown take that exist.
+    pub fn generated(&self) -> Range<usize> {
+        0..self.takes.get(&self.shown).map_or(0, |take| take.end)
+    }
+
+    /// Runs of frames of the shown take that are held in memory.
+    pub fn cached(&self) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for frame in self.takes.get(&self.shown).into_iter().flat_map(|take| take.held.keys()) {
+            match runs.last_mut().filter(|run| run.end == *frame) {
+                Some(run) => run.end += 1,
+                None => runs.push(*frame..*frame + 1),
+            }
+        }
+        runs
+    }
+
+    /// The frame at the playhead, if it is held: of the shown take, or of the one it branched off.
+    pub fn held(&self, frame: usize) -> Option<&LiveFrame> {
+        let (mut id, mut take) = (self.shown, self.takes.get(&self.shown)?);
+        // Each parent is older than its branch, so this ends.
+        while let Some((parent, first)) = take.parent.filter(|(parent, first)| frame < *first && *parent < id) {
+            (id, take) = (parent, self.takes.get(&parent).filter(|_| frame < first)?);
+        }
+        take.held.get(&frame)
+    }
+
+    /// The log that has the frame, if there is one.
+    pub fn logged(&self, frame: usize) -> Option<&PathBuf> {
+        let (_, take) = self.shown_take()?;
+        (frame < take.end).then_some(take.path.as_ref()).flatten()
+    }
+
+    /// Puts the playhead somewhere; while video is made it stays at its end.
+    pub fn seek(&mut self, frame: f32) {
+        if self.state != State::Running {
+            self.playhead = frame.max(0.0);
+        }
+    }
+
+    /// Plays what was made, or holds.
+    pub fn toggle_playing(&mut self, project_end: usize) {
+        let end = self.end(project_end);
+        self.playing = !self.playing && end > 1;
+        if self.playing && self.playhead >= (end - 1) as f32 {
+            self.playhead = 0.0;
+        }
+    }
+
+    /// Whether the playhead is where the take goes on.
+    pub fn at_end(&self) -> bool {
+        self.playhead + 1.0 >= self.generated().end as f32
+    }
+
+    /// Where playing ends: with the take, or with the project when the guide is played.
+    fn end(&self, project_end: usize) -> usize {
+        let made = self.generated().end;
+        if made == 0 || self.stale { project_end } else { made }
+    }
+
+    /// Lets time pass until `now`, seconds; returns when the picture will change next.
+    pub fn tick(&mut self, now: f64, project_end: usize) -> Option<Duration> {
+        let passed = self.last_tick.map_or(0.0, |last| (now - last).clamp(0.0, 0.5)) as f32;
+        self.last_tick = (self.playing || self.state == State::Running).then_some(now);
+        let before = self.playhead;
+        if self.state == State::Running {
+            let newest = self.generated().end as f32 - 1.0;
+            let behind = newest - self.playhead;
+            // Real time: one frame after the other; far behind, or every frame as it comes: the backlog within a chunk's time.
+            let hurry = if self.clock == Clock::EveryFrame || behind > LATE { (behind * 4.0).max(FPS) } else { FPS };
+            self.playhead = (self.playhead + passed * hurry).min(newest).max(0.0);
+        } else if self.playing {
+            self.playhead += passed * FPS;
+            let (first, end) = self.loop_range.map_or((0, self.end(project_end)), |(a, b)| (a, b.min(self.end(project_end)).max(a + 1)));
+            if self.playhead >= end as f32 {
+                match self.loop_range {
+                    Some(_) => self.playhead = first as f32 + (self.playhead - first as f32) % (end - first) as f32,
+                    None => (self.playing, self.playhead) = (false, (end - 1) as f32),
+                }
+            }
+        }
+        let moving = self.playing || self.state == State::Running && self.playhead + 1.0 < self.generated().end as f32 + 0.999;
+        let to_next = (1.0 - self.playhead.fract()) / FPS;
+        (moving || before != self.playhead).then(|| Duration::from_secs_f32(to_next.clamp(1.0 / 60.0, 1.0 / FPS)))
+    }
+
+    /// Drops what is too much: frames of cuts that are long gone, then the oldest.
+    fn evict(&mut self) {
+        let mut cuts: Vec<u64> = self.takes.values().flat_map(|take| take.held.values()).map(|frame| frame.compiled.cut).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let oldest_cut = cuts.len().checked_sub(HELD_CUTS).map_or(0, |i| cuts[i]);
+        let mut bytes = 0;
+        for take in self.takes.values_mut().rev() {
+            take.held.retain(|_, frame| frame.compiled.cut >= oldest_cut);
+            let mut kept: VecDeque<usize> = VecDeque::new();
+            for (index, frame) in take.held.iter().rev() {
+                bytes += frame.correction.as_ref().map_or(64, |c| bytes_of(c));
+                if bytes > HELD_BYTES {
+                    break;
+                }
+                kept.push_front(*index);
+            }
+            let first = kept.front().copied();
+            take.held = first.map_or_else(BTreeMap::new, |first| take.held.split_off(&first));
+        }
+    }
+}
+
+fn bytes_of(correction: &Correction) -> usize {
+    std::mem::size_of_val(&correction.rgba[..])
+}

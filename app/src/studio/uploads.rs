@@ -1,0 +1,102 @@
+//! Scenes on their way to the graphics card: their pixels are prepared on a thread of their own.
+//!
+//! Invariant: at most [`HELD`] scenes are held, the newest ones. Guarded by `tests/tests/studio.rs`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use eframe::egui;
+use kinebrush_engine::picture::Picture;
+use kinebrush_engine::stream::live::Compiled;
+
+use super::gpu::Prepared;
+
+/// Scenes that are held: as many as the player holds frames of, and the newest.
+const HELD: usize = 4;
+/// Longer side of a picture that is shown before it was cut, px.
+const FIRST_PX: usize = 1280;
+
+/// The cut number of a picture that was not cut yet.
+pub const PICTURE_ALONE: u64 = 0;
+
+enum Wanted {
+    Picture(Arc<Picture>),
+    Scene(Arc<Compiled>),
+}
+
+/// Prepared scenes by cut.
+pub struct Uploads {
+    wanted: Sender<(u64, Wanted)>,
+    done: Receiver<(u64, u64, Arc<Prepared>)>,
+    held: VecDeque<(u64, Arc<Prepared>)>,
+    /// Counts up with every picture, so that scenes of the last one are not taken for those of this one.
+    picture: u64,
+}
+
+impl Uploads {
+    /// Starts the thread; what is done wakes `ctx`.
+    pub fn new(ctx: egui::Context) -> Self {
+        let (wanted, orders) = bounded::<(u64, Wanted)>(64);
+        let (results, done) = bounded(64);
+        let work = move || {
+            for (picture, order) in orders {
+                let (cut, prepared) = match order {
+                    Wanted::Picture(source) => (PICTURE_ALONE, Prepared::from_picture(&fitted(&source))),
+                    Wanted::Scene(compiled) => (compiled.cut, Prepared::new(&compiled.layers)),
+                };
+                if results.send((picture, cut, Arc::new(prepared))).is_err() {
+                    return;
+                }
+                ctx.request_repaint();
+            }
+        };
+        // Without the thread nothing is ever prepared, and the canvas stays empty: the same as without a graphics card.
+        let _ = std::thread::Builder::new().name("kinebrush-prepare".into()).spawn(work);
+        Self { wanted, done, held: VecDeque::new(), picture: 0 }
+    }
+
+    /// Another picture: what was held is of no use any more.
+    pub fn open(&mut self, picture: Arc<Picture>) {
+        self.picture += 1;
+        self.held.clear();
+        let _ = self.wanted.try_send((self.picture, Wanted::Picture(picture)));
+    }
+
+    /// Wants a scene, unless it is there or on its way.
+    pub fn want(&mut self, compiled: &Arc<Compiled>) {
+        if self.get(compiled.cut).is_none() {
+            let _ = self.wanted.try_send((self.picture, Wanted::Scene(compiled.clone())));
+        }
+    }
+
+    /// Takes in what is done; true if something was.
+    pub fn poll(&mut self) -> bool {
+        let before = self.held.len();
+        let mut fresh = false;
+        for (picture, cut, prepared) in self.done.try_iter() {
+            if picture == self.picture {
+                self.held.push_back((cut, prepared));
+                fresh = true;
+            }
+        }
+        while self.held.len() > HELD {
+            self.held.pop_front();
+        }
+        fresh || self.held.len() != before
+    }
+
+    /// A prepared scene.
+    pub fn get(&self, cut: u64) -> Option<&Arc<Prepared>> {
+        self.held.iter().rev().find(|(held, _)| *held == cut).map(|(_, prepared)| prepared)
+    }
+}
+
+fn fitted(picture: &Picture) -> Picture {
+    let longer = picture.width.max(picture.height);
+    if longer <= FIRST_PX {
+        return picture.clone();
+    }
+    let side = |length: usize| (length * FIRST_PX).div_ceil(longer);
+    picture.resized(side(picture.width), side(picture.height))
+}

@@ -1,0 +1,74 @@
+//! What the canvas shows of the picture at this moment: a frame that was made, or the guide at the motion that the hand gives it now.
+//!
+//! Invariant: while the hand moves something, the picture follows it in the same frame of the window; what was made takes over as it
+//! comes. Guarded by the tests below and `tests/tests/studio.rs`.
+
+use std::sync::Arc;
+
+use kinebrush_engine::motion::project::Project;
+use kinebrush_engine::motion::scene::Scene;
+use kinebrush_engine::stream::live::{Compiled, Correction, FrameMotion, State};
+
+use super::gpu::Prepared;
+use super::player::Player;
+use super::uploads::{PICTURE_ALONE, Uploads};
+use kinebrush_engine::motion::layer_motion::LayerMotion;
+
+/// What is drawn.
+#[derive(Clone)]
+pub struct View {
+    /// The pixels.
+    pub prepared: Arc<Prepared>,
+    /// Which they are.
+    pub cut: u64,
+    /// Where the layers are.
+    pub motion: FrameMotion,
+    /// What the network changed, and a number for it.
+    pub correction: Option<(u64, Arc<Correction>)>,
+    /// What it is called: a frame that was made, or the guide.
+    pub made: bool,
+}
+
+/// What the motion is when it is not the document's: the hand is at it.
+pub struct Hand<'a> {
+    /// The work as if the hand let go now.
+    pub project: &'a Project,
+    /// The frame that the hand works at.
+    pub frame: usize,
+}
+
+/// Chooses what to draw; `last` stays where something is still on its way.
+pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<Hand>, last: Option<&View>) -> Option<View> {
+    let frame = player.playhead() as usize;
+    if hand.is_none() && (player.state == State::Running || !player.stale) {
+        if let Some(made) = player.held(frame)
+            && let Some(prepared) = uploads.get(made.compiled.cut)
+        {
+            let correction = made.correction.clone().map(|c| (made.take << 32 | made.frame as u64, c));
+            let (cut, motion) = (made.compiled.cut, made.motion.clone());
+            return Some(View { prepared: prepared.clone(), cut, motion, correction, made: true });
+        }
+        if player.state == State::Running
+            && let Some(last) = last
+        {
+            return Some(last.clone());
+        }
+    }
+    let compiled = player.compiled();
+    let Some((compiled, prepared)) = compiled.and_then(|compiled| Some((compiled, uploads.get(compiled.cut)?))) else {
+        // Not cut yet: the picture as it is.
+        let prepared = uploads.get(PICTURE_ALONE);
+        let still = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
+        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false });
+        return last.cloned().or(alone);
+    };
+    let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
+    let motion = motion_of(compiled, project, frame);
+    Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, made: false })
+}
+
+/// Where `project` has the layers of `compiled` at `frame`: as the scene has it while its regions are others.
+fn motion_of(compiled: &Compiled, project: &Project, frame: usize) -> FrameMotion {
+    let revised = Scene::revised(&compiled.scene, project);
+    FrameMotion::of(revised.as_ref().unwrap_or(&compiled.scene), frame)
+}
