@@ -127,11 +127,22 @@ pub struct Layers {
 }
 
 /// The bit of object `k` in [`Layers::reach`]; from the 32nd on they share one.
-pub(super) fn reach_bit(k: usize) -> u32 {
+pub fn reach_bit(k: usize) -> u32 {
     1 << k.min(31)
 }
 
 impl Layers {
+    /// The source picture; its fourth number is 1.
+    pub fn source(&self) -> &Texture {
+        &self.source_texture
+    }
+
+    /// Per source pixel the objects ([`reach_bit`]) near whose hole it lies: there the source shows what plate and object only show
+    /// together, as long as both move alike.
+    pub fn reach(&self) -> &Grid<u32> {
+        &self.reach
+    }
+
     /// Cuts `source` along `regions` (back to front; one of another size is scaled to the source's).
     pub fn cut(source: &Picture, regions: &[Mask], options: &CutOptions) -> Self {
         let (width, height) = (source.width, source.height);
@@ -249,6 +260,11 @@ fn extended(filled: &Picture, smooth: &Picture, margin: usize) -> Picture {
 }
 
 impl Layer {
+    /// Premultiplied colour and alpha with a transparent rim; None for an empty region.
+    pub fn texture(&self) -> Option<&Texture> {
+        self.texture.as_ref()
+    }
+
     /// From crops of the source, the region, the matte and what hides them.
     fn new(source: &Picture, region: Mask, matte: Mask, hidden: Mask, bounds: Bounds) -> Self {
         let (left, top) = (bounds.left, bounds.top);

@@ -54,6 +54,16 @@ impl Texture {
         Self { origin, levels }
     }
 
+    /// The texels as they were given.
+    pub fn base(&self) -> &Grid<Texel> {
+        &self.levels[0]
+    }
+
+    /// Where the top-left corner lies, px of picture space.
+    pub fn origin(&self) -> Vec2 {
+        self.origin
+    }
+
     /// The mean of what one output pixel at picture position `point` shows; clamped to 0..1, and to the border outside.
     #[inline(always)]
     pub fn sample(&self, point: Vec2, footprint: &Footprint) -> Texel {
