@@ -6,6 +6,9 @@
 pub mod action;
 pub mod canvas;
 pub mod document;
+pub mod export;
 pub mod gpu;
 pub mod player;
+pub mod status;
+pub mod takes;
 pub mod timeline;
