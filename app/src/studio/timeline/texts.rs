@@ -1,0 +1,185 @@
+//! Every text of timeline, takes, export and status line, in one place, to be taken over by the table of strings.
+//!
+//! Invariant: no other file of these panels holds a visible text, beyond numbers with their units. Guarded by review.
+
+/// Transport.
+pub const START: &str = "Start";
+pub const START_TIP: &str = "Make video (Enter)";
+pub const END: &str = "End";
+pub const END_TIP: &str = "End the take (Enter)";
+pub const PAUSE: &str = "Pause";
+pub const RESUME: &str = "Resume";
+pub const PAUSE_TIP: &str = "Hold here (Space)";
+pub const RESUME_TIP: &str = "Go on, or play what was made (Space)";
+pub const FIRST: &str = "Go to start";
+pub const FIRST_TIP: &str = "Go to the first frame (Home)";
+pub const LAST: &str = "Go to end";
+pub const LAST_TIP: &str = "Go to the last frame (End)";
+pub const BACK: &str = "Step back";
+pub const BACK_TIP: &str = "One frame back (Left)";
+pub const FORWARD: &str = "Step forward";
+pub const FORWARD_TIP: &str = "One frame on (Right)";
+pub const LOOP: &str = "Loop";
+pub const LOOP_TIP: &str = "Play a range again and again (L). Shift+drag on the ruler sets it";
+pub const BRANCH: &str = "Branch";
+pub const BRANCH_LABEL: &str = "Branch from here";
+pub const BRANCH_TIP: &str = "A new take that shares what came before this frame (B)";
+pub const REAL_TIME: &str = "Real time";
+pub const REAL_TIME_TIP: &str = "16 frames are a second; the hand's speed counts";
+pub const EVERY_FRAME: &str = "Every frame";
+pub const EVERY_FRAME_TIP: &str = "Each frame as soon as it is made, however fast or slow";
+pub const GENERATED: &str = "Generated";
+pub const GENERATED_TIP: &str = "What the model made (A held: guide)";
+pub const GUIDE: &str = "Guide";
+pub const GUIDE_TIP: &str = "The moved picture alone, without the model";
+pub const SPLIT: &str = "Split";
+pub const SPLIT_TIP: &str = "Guide left, generated right (X)";
+pub const TIME: &str = "Time";
+pub const TIME_TIP: &str = "Click to switch the ruler between seconds and frames";
+
+/// Ruler and rows.
+pub const RULER: &str = "Time ruler";
+pub const ZOOM_IN: &str = "Zoom in";
+pub const ZOOM_OUT: &str = "Zoom out";
+pub const FIT: &str = "Fit the whole time";
+pub const ZOOM_TIP: &str = "(Ctrl+wheel)";
+pub const PROJECT_END: &str = "Project end";
+pub const PROJECT_END_TIP: &str = "Drag to set the length";
+pub const LOOP_START: &str = "Loop start";
+pub const LOOP_END: &str = "Loop end";
+pub const PLAYHEAD: &str = "Playhead";
+pub const PAN: &str = "Scroll in time";
+pub const EMPTY: &str = "Nothing moves yet";
+pub const EMPTY_HINT: &str = "Paint motion on the picture: each stroke becomes a bar here";
+pub const STROKE_UNNAMED: &str = "Motion";
+pub const PIN: &str = "Pin";
+pub const EDGE_START: &str = "start of";
+pub const EDGE_END: &str = "end of";
+pub const NAME: &str = "Name";
+pub const BAR_TIP: &str = "Drag: move in time. Edges: stretch. Alt: no snapping. Up or down: order";
+
+/// Steps of the undo menu.
+pub const MOVE: &str = "Move in time";
+pub const STRETCH: &str = "Stretch in time";
+pub const REORDER: &str = "Reorder";
+pub const RENAME: &str = "Rename";
+pub const DELETE: &str = "Delete";
+pub const LENGTH: &str = "Set length";
+pub const EASE: &str = "Easing";
+pub const SPEED: &str = "Speed curve";
+pub const AFTERWARDS: &str = "After the end";
+pub const TURN_STEP: &str = "Turn";
+pub const SCALE_STEP: &str = "Scale";
+pub const SMOOTH: &str = "Smooth path";
+pub const SOFTEN: &str = "Softness";
+pub const REPEAT: &str = "Repeat";
+
+/// Inspector.
+pub const EASING: &str = "Easing";
+pub const HAND: &str = "As recorded";
+pub const LINEAR: &str = "Constant";
+pub const EASE_IN: &str = "Ease in";
+pub const EASE_OUT: &str = "Ease out";
+pub const EASE_IN_OUT: &str = "Ease in and out";
+pub const CONSTANT_CURVE: &str = "Constant speed";
+pub const SLOW_START: &str = "Slow start";
+pub const SLOW_END: &str = "Slow end";
+pub const SLOW_BOTH: &str = "Slow start and end";
+pub const PAUSE_CURVE: &str = "Pause in the middle";
+pub const CURVE: &str = "Speed curve";
+pub const CURVE_TIP: &str = "Way over time. Click: add a point. Drag: move it. Double-click: remove it";
+pub const POINT: &str = "Speed point";
+pub const RESET: &str = "Reset";
+pub const RESET_TIP: &str = "Back to a straight curve";
+pub const AFTER: &str = "Then";
+pub const HOLD: &str = "Hold";
+pub const HOLD_TIP: &str = "It stays where it is after the last frame";
+pub const LET_GO: &str = "Let go";
+pub const LET_GO_TIP: &str = "The model decides what becomes of it";
+pub const TURN: &str = "Turn";
+pub const SCALE: &str = "Scale";
+pub const FROM: &str = "from";
+pub const TO: &str = "to";
+pub const FRAME: &str = "frame";
+pub const CUSTOM: &str = "custom";
+pub const KEYS: &str = "keys";
+pub const CLEAR: &str = "Clear";
+pub const SMOOTHING: &str = "Smooth";
+pub const SMOOTHING_TIP: &str = "Calms the recorded hand, in space and time. Ends and length are kept";
+pub const SOFTNESS: &str = "Softness";
+pub const REPEAT_TIP: &str = "The same motion once more, right after the first time";
+pub const DELETE_TIP: &str = "Take this motion away (Delete)";
+pub const DELETE_PIN_TIP: &str = "Take this pin away (Delete)";
+pub const COPY: &str = "again";
+pub const PIN_NOTE: &str = "What is pinned stays where it is, whatever moves around it.";
+
+/// Takes.
+pub const TAKES_EMPTY: &str = "No take yet. Press Start: everything is kept, there is no need to record.";
+pub const SHOWN: &str = "shown";
+pub const OPEN: &str = "being made";
+pub const EXPORT_TAKE: &str = "Export";
+pub const RENAME_TAKE: &str = "Rename";
+pub const DELETE_TAKE: &str = "Delete";
+pub const DELETE_ASK: &str = "Delete for good?";
+pub const DELETE_YES: &str = "Delete";
+pub const KEEP: &str = "Keep";
+pub const FROM_TAKE: &str = "from";
+
+/// Export.
+pub const EXPORT: &str = "Export";
+pub const WHAT: &str = "What";
+pub const THE_TAKE: &str = "Take";
+pub const PROJECT: &str = "Project from scratch";
+pub const RANGE: &str = "Frames";
+pub const ALL: &str = "All";
+pub const LOOP_RANGE: &str = "Loop";
+pub const PART: &str = "Part";
+pub const FIRST_FRAME: &str = "First frame";
+pub const LAST_FRAME: &str = "Last frame";
+pub const FORMAT: &str = "Format";
+pub const MP4: &str = "MP4";
+pub const PNG: &str = "PNG pictures";
+pub const GIF: &str = "GIF";
+pub const QUALITY: &str = "Quality";
+pub const SMALL: &str = "Small";
+pub const GOOD: &str = "Good";
+pub const BEST: &str = "Best";
+pub const SIZE: &str = "Size";
+pub const SOURCE_SIZE: &str = "Picture";
+pub const FIT_1080: &str = "1080p";
+pub const FIT_720: &str = "720p";
+pub const CUSTOM_SIZE: &str = "Own";
+pub const WIDTH: &str = "Width";
+pub const HEIGHT: &str = "Height";
+pub const WHERE: &str = "Save as";
+pub const FILE: &str = "File";
+pub const BROWSE: &str = "Browse";
+pub const REPLACES: &str = "There is a file of this name; it will be replaced.";
+pub const NO_PATH: &str = "Say where to save it.";
+pub const NO_FRAMES: &str = "There are no frames in this range.";
+pub const ODD_GIF: &str = "Large GIFs are slow to open; 640 px are plenty.";
+pub const ABOUT: &str = "about";
+pub const LEFT: &str = "left";
+pub const OF: &str = "of";
+pub const TO_WRITE: &str = "to write";
+pub const CANCEL: &str = "Cancel";
+pub const CLOSE: &str = "Close";
+pub const SHOW_FILE: &str = "Show file";
+pub const DISMISS: &str = "Dismiss";
+pub const SAVED: &str = "Saved";
+pub const CANCELLED: &str = "Cancelled";
+pub const PROGRESS: &str = "Progress of";
+pub const JOBS: &str = "Exports";
+
+/// Status line.
+pub const IDLE: &str = "Ready";
+pub const RUNNING: &str = "Making video";
+pub const PAUSED: &str = "Paused";
+pub const PLAYING: &str = "Playing";
+pub const NO_MODEL: &str = "no model";
+pub const FRAMES_A_SECOND: &str = "frames/s";
+pub const CHUNK: &str = "chunk";
+pub const HAND_MS: &str = "hand to screen";
+pub const SLOWER: &str = "of real time: the clock waits, no frame is lost";
+pub const SAVED_AT: &str = "Autosaved";
+pub const UNSAVED: &str = "Saving...";
