@@ -5,7 +5,15 @@
 
 pub mod action;
 pub mod canvas;
+
 pub mod document;
+
 pub mod gpu;
+
 pub mod player;
+
+
+
+
 pub mod timeline;
+
