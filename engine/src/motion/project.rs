@@ -120,8 +120,16 @@ impl Project {
     /// # Errors
     /// Names `path` when it cannot be written, or the field that [`Project::validate`] refuses.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
         self.validate()?;
+        self.write(path)
+    }
+
+    /// Like [`Project::save`], but nothing is checked: work is kept even when its picture went away meanwhile.
+    ///
+    /// # Errors
+    /// Names `path` when it cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
         let moved = self.moved_to(path.parent().unwrap_or(Path::new("")));
         let config = ron::ser::PrettyConfig::new().depth_limit(4).new_line("\n").struct_names(false);
         let text = ron::ser::to_string_pretty(&moved, config)
@@ -134,6 +142,14 @@ impl Project {
     /// # Errors
     /// The first value that is not usable, by name (`strokes[1].path[3]`), with what to do.
     pub fn validate(&self) -> Result<()> {
+        self.validate_for(self.picture_size()?)
+    }
+
+    /// Checks every value for a picture of this size, which is not looked for.
+    ///
+    /// # Errors
+    /// As [`Project::validate`].
+    pub fn validate_for(&self, picture: (usize, usize)) -> Result<()> {
         check_version(self.version)?;
         if !(1..=MAX_FRAMES).contains(&self.frames) {
             return Err(Error::field("frames", format!("is {}; it must lie between 1 and {MAX_FRAMES}", self.frames)));
@@ -149,7 +165,6 @@ impl Project {
                 return Err(Error::field(field, format!("has {count} entries; at most {MAX_LAYERS} are allowed")));
             }
         }
-        let picture = self.picture_size()?;
         for (i, stroke) in self.strokes.iter().enumerate() {
             stroke.validate(&format!("strokes[{i}]"), picture)?;
             self.check_mask(&format!("strokes[{i}].region"), &stroke.region)?;
@@ -171,6 +186,11 @@ impl Project {
     /// Where relative paths start.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The same paths, starting at another folder: for projects that were read from within another file.
+    pub fn in_folder(self, folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), ..self }
     }
 
     /// The picture's file.
