@@ -37,7 +37,7 @@ const NAMES: f32 = 156.0;
 /// Width of the inspector, points.
 const INSPECTOR: f32 = 388.0;
 /// Gestures of the timeline count from here, apart from those of other panels.
-const GESTURES: u64 = 1 << 40;
+const GESTURES: u64 = 2 << 40;
 
 /// What the timeline shows.
 #[derive(Clone, Debug)]
