@@ -134,6 +134,14 @@ impl Project {
     /// # Errors
     /// The first value that is not usable, by name (`strokes[1].path[3]`), with what to do.
     pub fn validate(&self) -> Result<()> {
+        self.validate_for(self.picture_size()?)
+    }
+
+    /// Checks every value for a picture of this size, which is not looked for.
+    ///
+    /// # Errors
+    /// As [`Project::validate`].
+    pub fn validate_for(&self, picture: (usize, usize)) -> Result<()> {
         check_version(self.version)?;
         if !(1..=MAX_FRAMES).contains(&self.frames) {
             return Err(Error::field("frames", format!("is {}; it must lie between 1 and {MAX_FRAMES}", self.frames)));
@@ -149,7 +157,6 @@ impl Project {
                 return Err(Error::field(field, format!("has {count} entries; at most {MAX_LAYERS} are allowed")));
             }
         }
-        let picture = self.picture_size()?;
         for (i, stroke) in self.strokes.iter().enumerate() {
             stroke.validate(&format!("strokes[{i}]"), picture)?;
             self.check_mask(&format!("strokes[{i}].region"), &stroke.region)?;
