@@ -4,7 +4,11 @@
 //! filled once, at the source's resolution, so that uncovered places are sharp and do not flicker. The plate goes on beyond the
 //! picture for camera moves. Invariant: outside the grown holes the plate is the source, bit for bit. Guarded by the tests below.
 
+use std::borrow::{Borrow, Cow};
+use std::sync::Arc;
+
 use glam::Vec2;
+use rayon::prelude::*;
 
 use super::distance::distance_px;
 use super::exemplar::exemplar_fill;
@@ -118,12 +122,57 @@ pub struct Layers {
     /// 1 where the plate was seen in the source, 0 where it was filled in or lies outside; with margin.
     pub plate_seen: Mask,
     /// The objects, back to front.
-    pub objects: Vec<Layer>,
+    pub objects: Vec<Arc<Layer>>,
     /// Bit k: within reach of object k's hole, where the source shows what plate and object only show together.
     pub(super) reach: Grid<u32>,
-    pub(super) source_texture: Texture,
-    pub(super) plate_texture: Texture,
-    pub(super) smooth_texture: Texture,
+    pub(super) source_texture: Arc<Texture>,
+    pub(super) plate_texture: Arc<Texture>,
+    pub(super) smooth_texture: Arc<Texture>,
+}
+
+/// Cuts one picture again and again, smoothly filled: objects that are the same as in the last cut are not cut anew. What comes out is
+/// what [`Layers::cut`] gives.
+#[derive(Debug)]
+pub struct Cutter {
+    source: Arc<Picture>,
+    source_texture: Arc<Texture>,
+    options: CutOptions,
+    /// The objects of the last cut.
+    parts: Vec<Part>,
+}
+
+/// An object as it was cut, and what it was cut from.
+#[derive(Clone, Debug)]
+struct Part {
+    /// What hides it, cropped to its bounds.
+    above: Mask,
+    /// Its matte as if nothing hid it.
+    own: Mask,
+    /// Distance to it, px.
+    away: Mask,
+    layer: Arc<Layer>,
+}
+
+impl Cutter {
+    /// For `source`; the options' fill is not looked at, see [`Layers::textured`].
+    pub fn new(source: Arc<Picture>, options: CutOptions) -> Self {
+        Self { source_texture: source_texture(&source), source, options, parts: Vec::new() }
+    }
+
+    /// [`Layers::cut`] with [`Fill::PullPush`].
+    pub fn cut<R: Borrow<Mask>>(&mut self, regions: &[R]) -> Layers {
+        Layers::smooth(&self.source, &self.source_texture, regions, &self.options, &mut self.parts)
+    }
+}
+
+fn source_texture(source: &Picture) -> Arc<Texture> {
+    Arc::new(Texture::new(with_seen(source, |_| 1.0), Vec2::ZERO))
+}
+
+/// Colours with whether they were seen.
+fn with_seen(picture: &Picture, seen: impl Fn(usize) -> f32 + Sync) -> Grid<[f32; 4]> {
+    let texel = |(i, &[r, g, b]): (usize, &[f32; 3])| [r, g, b, seen(i)];
+    Grid { width: picture.width, height: picture.height, data: picture.data.par_iter().enumerate().map(texel).collect() }
 }
 
 /// The bit of object `k` in [`Layers::reach`]; from the 32nd on they share one.
@@ -144,23 +193,48 @@ impl Layers {
     }
 
     /// Cuts `source` along `regions` (back to front; one of another size is scaled to the source's).
-    pub fn cut(source: &Picture, regions: &[Mask], options: &CutOptions) -> Self {
+    pub fn cut<R: Borrow<Mask>>(source: &Picture, regions: &[R], options: &CutOptions) -> Self {
+        let smooth = Self::smooth(source, &source_texture(source), regions, options, &mut Vec::new());
+        match options.fill {
+            Fill::PullPush => smooth,
+            Fill::Exemplar => smooth.textured(source, options.seed),
+        }
+    }
+
+    /// The same cut of `source` with its smoothly filled holes textured, as [`Fill::Exemplar`] does it.
+    pub fn textured(&self, source: &Picture, seed: u64) -> Self {
+        let margin = self.plate_margin_px;
+        let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
+        let plate = extended(&exemplar_fill(source, &known, seed), &self.plate_smooth, margin);
+        let texels = with_seen(&plate, |i| self.plate_seen.data[i]);
+        Self { plate_texture: Arc::new(Texture::new(texels, -Vec2::splat(margin as f32))), plate, ..self.clone() }
+    }
+
+    /// Cuts with smoothly filled holes; objects that are among `parts` are taken from there, and afterwards these are this cut's.
+    fn smooth<R: Borrow<Mask>>(
+        source: &Picture,
+        source_texture: &Arc<Texture>,
+        regions: &[R],
+        options: &CutOptions,
+        parts: &mut Vec<Part>,
+    ) -> Self {
         let (width, height) = (source.width, source.height);
         let radius = options.matte_radius_px.max(1.0);
-        let regions: Vec<Mask> = regions.iter().map(|r| r.resized(width, height)).collect();
-        // Everything about one object happens in a window around it, wide enough for matte, hole and reach.
-        let windows: Vec<Bounds> = regions.iter().map(|r| Bounds::around(r, (4.0 * radius) as usize + 8)).collect();
-        let mattes: Vec<Mask> = regions.iter().zip(&windows).map(|(r, w)| matte(&w.crop(source), &w.crop(r), radius)).collect();
-
         let mut hidden = Mask::filled(width, height, 0.0);
         let mut known = Mask::filled(width, height, 1.0);
         let mut reach = Grid { width, height, data: vec![0u32; width * height] };
-        let mut objects = Vec::new();
-        for (k, (window, own)) in windows.iter().zip(&mattes).enumerate().rev() {
-            let (region, above) = (window.crop(&regions[k]), window.crop(&hidden));
-            let alpha = under(own, &above, radius);
-            let away = distance_px(window.width, window.height, |x, y| alpha.at(x, y) > 0.02 || region.at(x, y) > 0.5);
-            for (i, &d) in away.data.iter().enumerate() {
+        let (old, mut cut) = (std::mem::take(parts), Vec::new());
+        for (k, region) in regions.iter().enumerate().rev() {
+            let region = fitting(region.borrow(), width, height);
+            // Everything about one object happens in a window around it, wide enough for matte, hole and reach.
+            let window = Bounds::around(&region, (4.0 * radius) as usize + 8);
+            let (region, above) = (window.crop(&region), window.crop(&hidden));
+            let alike = old.iter().find(|part| part.layer.bounds == window && part.layer.region == region);
+            let part = match alike.filter(|part| part.above == above) {
+                Some(part) => part.clone(),
+                None => Part::new(&window.crop(source), region, above, alike.map(|part| &part.own), radius, window),
+            };
+            for (i, &d) in part.away.data.iter().enumerate() {
                 let at = window.index(i, width);
                 if d <= radius {
                     known.data[at] = 0.0;
@@ -169,11 +243,12 @@ impl Layers {
                 if d <= radius + 2.0 {
                     reach.data[at] |= reach_bit(k);
                 }
-                hidden.data[at] = hidden.data[at].max(own.data[i]);
+                hidden.data[at] = hidden.data[at].max(part.own.data[i]);
             }
-            objects.push(Layer::new(&window.crop(source), region, alpha, above, *window));
+            cut.push(part);
         }
-        objects.reverse();
+        cut.reverse();
+        *parts = cut;
 
         let margin = options.plate_margin_px;
         let (wide, high) = (width + 2 * margin, height + 2 * margin);
@@ -183,31 +258,41 @@ impl Layers {
         let within =
             |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize - margin as isize, y as isize - margin as isize));
         let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
-        let plate_smooth = if margin == 0 { smooth_inside } else { pull_push(&within(&smooth_inside), &frame) };
-        let plate = match options.fill {
-            Fill::PullPush => plate_smooth.clone(),
-            Fill::Exemplar => extended(&exemplar_fill(source, &known, options.seed), &plate_smooth, margin),
-        };
-
-        let corner = -Vec2::splat(margin as f32);
-        let with_seen = |p: &Picture, seen: &Mask| Grid {
-            width: p.width,
-            height: p.height,
-            data: p.data.iter().zip(&seen.data).map(|(&[r, g, b], &s)| [r, g, b, s]).collect(),
-        };
+        let plate = if margin == 0 { smooth_inside } else { pull_push(&within(&smooth_inside), &frame) };
+        let texels = with_seen(&plate, |i| plate_seen.data[i]);
+        let plate_texture = Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)));
         Self {
-            source_texture: Texture::new(with_seen(source, &Mask::filled(width, height, 1.0)), Vec2::ZERO),
-            plate_texture: Texture::new(with_seen(&plate, &plate_seen), corner),
-            smooth_texture: Texture::new(with_seen(&plate_smooth, &plate_seen), corner),
+            source_texture: source_texture.clone(),
+            smooth_texture: plate_texture.clone(),
+            plate_texture,
             width,
             height,
             plate_margin_px: margin,
+            plate_smooth: plate.clone(),
             plate,
-            plate_smooth,
             plate_seen,
-            objects,
+            objects: parts.iter().map(|part| part.layer.clone()).collect(),
             reach,
         }
+    }
+}
+
+impl Part {
+    /// From crops of the source, the region and what hides it; `own` is its matte if it is known.
+    fn new(source: &Picture, region: Mask, above: Mask, own: Option<&Mask>, radius: f32, window: Bounds) -> Self {
+        let own = own.map_or_else(|| matte(source, &region, radius), Mask::clone);
+        let alpha = under(&own, &above, radius);
+        let away = distance_px(window.width, window.height, |x, y| alpha.at(x, y) > 0.02 || region.at(x, y) > 0.5);
+        let layer = Layer::new(source, region, alpha, &above, window);
+        Self { above, own, away, layer: Arc::new(layer) }
+    }
+}
+
+/// `region` at this size.
+fn fitting(region: &Mask, width: usize, height: usize) -> Cow<'_, Mask> {
+    match (region.width, region.height) == (width, height) {
+        true => Cow::Borrowed(region),
+        false => Cow::Owned(region.resized(width, height)),
     }
 }
 
@@ -266,9 +351,9 @@ impl Layer {
     }
 
     /// From crops of the source, the region, the matte and what hides them.
-    fn new(source: &Picture, region: Mask, matte: Mask, hidden: Mask, bounds: Bounds) -> Self {
+    fn new(source: &Picture, region: Mask, matte: Mask, hidden: &Mask, bounds: Bounds) -> Self {
         let (left, top) = (bounds.left, bounds.top);
-        let overlapped = hidden.data.iter().any(|&h| h > 0.0).then_some(&hidden);
+        let overlapped = hidden.data.iter().any(|&h| h > 0.0).then_some(hidden);
         let colour = foreground_colour(source, &matte, overlapped);
         let texture = (bounds.width > 0).then(|| {
             const RIM: usize = 2;
@@ -333,6 +418,43 @@ mod tests {
         assert!(layer.matte.at(x, y) < 0.01 && layer.matte.at(u, v) == 1.0);
         let [r, _, b] = layer.colour.at(x, y);
         assert!(r < 0.15 && b > 0.85, "the lower colour goes on under the upper object");
+    }
+
+    /// Everything a cut says.
+    fn all(layers: &Layers) -> impl PartialEq + use<> {
+        let objects: Vec<_> = layers
+            .objects
+            .iter()
+            .map(|layer| (layer.bounds, layer.region.clone(), layer.matte.clone(), layer.colour.clone(), layer.visible.clone()))
+            .collect();
+        let plates = (layers.plate.clone(), layers.plate_smooth.clone(), layers.plate_seen.clone());
+        let places = [Vec2::new(20.3, 17.9), Vec2::new(-3.2, 30.0), Vec2::new(41.0, 33.3)];
+        let still = super::super::texture::Footprint::of(&glam::Affine2::IDENTITY);
+        let textures = [&layers.source_texture, &layers.plate_texture, &layers.smooth_texture];
+        let samples: Vec<_> = textures.iter().flat_map(|texture| places.map(|place| texture.sample(place, &still))).collect();
+        (objects, plates, layers.reach.data.clone(), samples)
+    }
+
+    #[test]
+    fn cutting_again_is_cutting_anew() {
+        let source = Picture::from_fn(96, 64, |x, y| [(x * 7 % 13) as f32 / 13.0, (y * 5 % 11) as f32 / 11.0, x as f32 / 96.0]);
+        let disc = |x: f32, y: f32, r: f32| {
+            Mask::from_fn(96, 64, |u, v| (r + 0.5 - (u as f32 + 0.5 - x).hypot(v as f32 + 0.5 - y)).clamp(0.0, 1.0))
+        };
+        let [a, b, c] = [disc(30.0, 30.0, 14.0), disc(46.0, 34.0, 10.0), disc(80.0, 50.0, 8.0)];
+        let options = CutOptions { plate_margin_px: 10, fill: Fill::PullPush, ..CutOptions::default() };
+        let mut cutter = Cutter::new(Arc::new(source.clone()), options.clone());
+        let mut last: Option<Layers> = None;
+        for regions in [vec![&a], vec![&a, &c], vec![&a, &c, &b], vec![&a, &b], vec![&b, &a], vec![], vec![&c]] {
+            let again = cutter.cut(&regions);
+            assert!(all(&again) == all(&Layers::cut(&source, &regions, &options)));
+            let textured = CutOptions { fill: Fill::Exemplar, ..options.clone() };
+            assert!(all(&again.textured(&source, options.seed)) == all(&Layers::cut(&source, &regions, &textured)));
+            if let (Some(last), [_, _]) = (&last, &regions[..]) {
+                assert_eq!(Arc::ptr_eq(&last.objects[0], &again.objects[0]), last.objects.len() == 1);
+            }
+            last = Some(again);
+        }
     }
 
     #[test]

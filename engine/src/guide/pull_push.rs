@@ -43,43 +43,37 @@ fn pull<const N: usize>(colour: &Grid<[f32; N]>, weight: &Mask) -> Level<N> {
     const TENT: [f32; 4] = [0.125, 0.375, 0.375, 0.125];
     let (width, height) = (colour.width, colour.height);
     let (w2, h2) = (width.div_ceil(2), height.div_ceil(2));
-    let sums: Vec<Vec<([f32; N], f32)>> = (0..h2)
-        .into_par_iter()
-        .map(|y| {
-            (0..w2)
-                .map(|x| {
-                    let (mut sum, mut total) = ([0.0; N], 0.0);
-                    for (j, ky) in TENT.iter().enumerate() {
-                        let row = (2 * y + j).wrapping_sub(1);
-                        if row >= height {
-                            continue;
-                        }
-                        for (i, kx) in TENT.iter().enumerate() {
-                            let column = (2 * x + i).wrapping_sub(1);
-                            if column >= width {
-                                continue;
-                            }
-                            let at = row * width + column;
-                            let k = kx * ky * weight.data[at].clamp(0.0, 1.0);
-                            // An unknown sample may hold anything, so it is left out rather than multiplied by zero.
-                            if k > 0.0 {
-                                total += k;
-                                (0..N).for_each(|c| sum[c] += k * colour.data[at][c]);
-                            }
-                        }
+    let mut level = Level { colour: Grid::filled(w2, h2, [0.0; N]), weight: Mask::filled(w2, h2, 0.0) };
+    let rows = level.colour.data.par_chunks_mut(w2).zip(level.weight.data.par_chunks_mut(w2));
+    rows.enumerate().for_each(|(y, (colours, weights))| {
+        for (x, (mean, known)) in colours.iter_mut().zip(weights).enumerate() {
+            let (mut sum, mut total) = ([0.0; N], 0.0);
+            for (j, ky) in TENT.iter().enumerate() {
+                let row = (2 * y + j).wrapping_sub(1);
+                if row >= height {
+                    continue;
+                }
+                for (i, kx) in TENT.iter().enumerate() {
+                    let column = (2 * x + i).wrapping_sub(1);
+                    if column >= width {
+                        continue;
                     }
-                    if total > 0.0 {
-                        sum.iter_mut().for_each(|s| *s /= total);
+                    let at = row * width + column;
+                    let k = kx * ky * weight.data[at].clamp(0.0, 1.0);
+                    // An unknown sample may hold anything, so it is left out rather than multiplied by zero.
+                    if k > 0.0 {
+                        total += k;
+                        (0..N).for_each(|c| sum[c] += k * colour.data[at][c]);
                     }
-                    (sum, (4.0 * total).min(1.0))
-                })
-                .collect()
-        })
-        .collect();
-    Level {
-        colour: Grid { width: w2, height: h2, data: sums.iter().flatten().map(|s| s.0).collect() },
-        weight: Grid { width: w2, height: h2, data: sums.iter().flatten().map(|s| s.1).collect() },
-    }
+                }
+            }
+            if total > 0.0 {
+                sum.iter_mut().for_each(|s| *s /= total);
+            }
+            (*mean, *known) = (sum, (4.0 * total).min(1.0));
+        }
+    });
+    level
 }
 
 /// A level filled from the level `above` it.

@@ -7,13 +7,16 @@
 //!
 //! Invariant: at frame 0 every layer is where the picture has it; pinned pixels stay at every frame. Guarded by the tests below.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use glam::{Affine2, Vec2};
 
 use super::bend::{Bend, value};
 use super::layer_motion::LayerMotion;
 use super::project::Project;
 use super::region::{Placement, Region};
-use super::stroke::Trajectory;
+use super::stroke::{Stroke, Trajectory};
 use super::track_field::{PointState, TrackField, TrackFrame};
 use crate::Result;
 use crate::picture::Mask;
@@ -25,7 +28,7 @@ const SOFT_HIDES: f32 = 0.02;
 /// Steps of the search for the source of a place on a bent layer.
 const INVERSE_STEPS: usize = 12;
 
-/// A project compiled for one picture size. All places are scene px.
+/// A project compiled for one picture size. All places are scene px. Clones share their masks.
 #[derive(Clone, Debug)]
 pub struct Scene {
     /// Width, px.
@@ -33,32 +36,71 @@ pub struct Scene {
     /// Height, px.
     pub height: usize,
     /// One per object layer, back to front. Hard regions: coverage. Soft ones: the weight of their motion.
-    pub regions: Vec<Mask>,
+    pub regions: Vec<Arc<Mask>>,
     /// The regions as the project has them, parallel to `regions`.
     pub outlines: Vec<Region>,
     layers: Vec<Layer>,
     /// The strokes over `All`.
-    plate: Vec<Driver>,
+    plate: Vec<Arc<Driver>>,
     /// What is pinned, 0..1; pins over `All` are not in it.
-    pins: Option<Mask>,
+    pins: Option<Arc<Mask>>,
     /// Whether a pin over `All` keeps what no stroke moves.
     rest_pinned: bool,
     scene_from_picture: Affine2,
     seed: u64,
+    made_of: MadeOf,
+}
+
+/// What of a project decides regions and layers: as long as it is the same, only the drivers can differ.
+#[derive(Clone, Debug)]
+struct MadeOf {
+    folder: PathBuf,
+    image: PathBuf,
+    picture: (usize, usize),
+    pins: Vec<Region>,
+    /// How many of the first layers are pins that stand on a moving plate.
+    standing: usize,
 }
 
 /// A stroke's motion and what it turns about, both in picture px.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Driver {
+    stroke: Stroke,
     trajectory: Trajectory,
     anchor: Vec2,
+}
+
+impl Driver {
+    /// `center` is the middle of the stroke's region.
+    fn new(stroke: &Stroke, center: Vec2) -> Arc<Self> {
+        let anchor = stroke.pivot.map_or(center, Vec2::from);
+        Arc::new(Self { trajectory: Trajectory::new(stroke), anchor, stroke: stroke.clone() })
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Layer {
     /// Empty for a pin that stands still on a moving plate.
-    drivers: Vec<Driver>,
-    bend: Option<Bend>,
+    drivers: Vec<Arc<Driver>>,
+    /// What its strokes turn about unless they say otherwise.
+    center: Vec2,
+    bend: Option<Arc<Bend>>,
+}
+
+/// The strokes over `All`, and the others by region, in their order.
+fn grouped(project: &Project) -> (Vec<&Stroke>, Vec<(&Region, Vec<&Stroke>)>) {
+    let mut plate = Vec::new();
+    let mut groups: Vec<(&Region, Vec<&Stroke>)> = Vec::new();
+    for stroke in &project.strokes {
+        if stroke.region == Region::All {
+            plate.push(stroke);
+        } else if let Some((_, strokes)) = groups.iter_mut().find(|(region, _)| **region == stroke.region) {
+            strokes.push(stroke);
+        } else {
+            groups.push((&stroke.region, vec![stroke]));
+        }
+    }
+    (plate, groups)
 }
 
 /// All motions of one frame, with the plate's first.
@@ -81,24 +123,13 @@ impl Scene {
     /// # Errors
     /// As [`Scene::new`].
     pub fn placed(project: &Project, placement: &Placement) -> Result<Self> {
-        project.validate()?;
+        project.validate_for(placement.picture)?;
         let folder = project.folder();
         let raster = |region: &Region| region.rasterize_placed(placement, folder);
+        let center = |region: &Region| region.center(placement.picture, folder);
 
-        let mut plate = Vec::new();
-        let mut groups: Vec<(&Region, Vec<Driver>)> = Vec::new();
-        for stroke in &project.strokes {
-            let anchor = stroke.pivot.map_or_else(|| stroke.region.center(placement.picture, folder), |pivot| Ok(pivot.into()))?;
-            let driver = Driver { trajectory: Trajectory::new(stroke), anchor };
-            if stroke.region == Region::All {
-                plate.push(driver);
-            } else if let Some((_, drivers)) = groups.iter_mut().find(|(region, _)| **region == stroke.region) {
-                drivers.push(driver);
-            } else {
-                groups.push((&stroke.region, vec![driver]));
-            }
-        }
-
+        let (plate, groups) = grouped(project);
+        let plate_center = center(&Region::All)?;
         let own_pins: Vec<&Region> = project.pins.iter().filter(|pin| **pin != Region::All).collect();
         let mut pins: Option<Mask> = None;
         for pin in &own_pins {
@@ -110,36 +141,84 @@ impl Scene {
         }
         // On a plate that moves a pinned region needs a layer that does not; on a still plate it stays anyway.
         let standing = if plate.is_empty() { Vec::new() } else { own_pins };
+        let made_of = MadeOf {
+            folder: folder.to_owned(),
+            image: project.image.clone(),
+            picture: placement.picture,
+            pins: project.pins.clone(),
+            standing: standing.len(),
+        };
         let parts = standing.into_iter().map(|pin| (pin, Vec::new())).chain(groups);
 
-        let mut scene = Self {
-            width: placement.scene.0,
-            height: placement.scene.1,
-            regions: Vec::new(),
-            outlines: Vec::new(),
-            layers: Vec::new(),
-            plate,
-            pins,
-            rest_pinned: project.pins.contains(&Region::All),
-            scene_from_picture: placement.scene_from_picture(),
-            seed: project.seed,
-        };
-        for (region, drivers) in parts {
+        let mut masks: Vec<Mask> = Vec::new();
+        let (mut outlines, mut layers) = (Vec::new(), Vec::<Layer>::new());
+        for (region, strokes) in parts {
             let mut mask = raster(region)?;
-            if let (Some(pins), false) = (&scene.pins, drivers.is_empty()) {
+            if let (Some(pins), false) = (&pins, strokes.is_empty()) {
                 mask.data.iter_mut().zip(&pins.data).for_each(|(value, pin)| *value *= 1.0 - pin);
             }
-            let bend = region.is_soft().then(|| Bend::new(&mask, scene.pins.as_ref().filter(|_| !drivers.is_empty())));
+            let bend = region.is_soft().then(|| Arc::new(Bend::new(&mask, pins.as_ref().filter(|_| !strokes.is_empty()))));
             if bend.is_none() {
-                for (behind, _) in scene.regions.iter_mut().zip(&scene.layers).filter(|(_, layer)| layer.bend.is_none()) {
+                for (behind, _) in masks.iter_mut().zip(&layers).filter(|(_, layer)| layer.bend.is_none()) {
                     behind.data.iter_mut().zip(&mask.data).for_each(|(value, front)| *value *= 1.0 - front);
                 }
             }
-            scene.regions.push(mask);
-            scene.outlines.push(region.clone());
-            scene.layers.push(Layer { drivers, bend });
+            let center = center(region)?;
+            masks.push(mask);
+            outlines.push(region.clone());
+            layers.push(Layer { drivers: strokes.into_iter().map(|stroke| Driver::new(stroke, center)).collect(), center, bend });
         }
-        Ok(scene)
+        Ok(Self {
+            width: placement.scene.0,
+            height: placement.scene.1,
+            regions: masks.into_iter().map(Arc::new).collect(),
+            outlines,
+            layers,
+            plate: plate.into_iter().map(|stroke| Driver::new(stroke, plate_center)).collect(),
+            pins: pins.map(Arc::new),
+            rest_pinned: project.pins.contains(&Region::All),
+            scene_from_picture: placement.scene_from_picture(),
+            seed: project.seed,
+            made_of,
+        })
+    }
+
+    /// Whether `project` has this scene's picture, regions, pins and layers, so that only the motion can differ.
+    pub fn fits(&self, project: &Project) -> bool {
+        let MadeOf { folder, image, pins, standing, .. } = &self.made_of;
+        let (plate, groups) = grouped(project);
+        let same_picture = *image == project.image && *folder == project.folder() && self.seed == project.seed;
+        let same_layers = groups.iter().map(|(region, _)| *region).eq(&self.outlines[*standing..]);
+        same_picture && same_layers && *pins == project.pins && plate.is_empty() == self.plate.is_empty()
+    }
+
+    /// The scene of `project` if it differs in its motion alone, at once: nothing is rasterised or read, masks are shared, and strokes
+    /// that are the same are not built again. None where [`Scene::fits`] says no or a stroke is not valid.
+    pub fn revised(&self, project: &Project) -> Option<Self> {
+        if !self.fits(project) {
+            return None;
+        }
+        let picture = self.made_of.picture;
+        let revise = |old: &[Arc<Driver>], strokes: Vec<&Stroke>, center: Vec2| -> Option<Vec<Arc<Driver>>> {
+            let driver = |(i, stroke): (usize, &Stroke)| {
+                let same = old.get(i).filter(|driver| driver.stroke == *stroke);
+                let fresh = || stroke.validate("stroke", picture).ok().map(|()| Driver::new(stroke, center));
+                same.cloned().or_else(fresh)
+            };
+            strokes.into_iter().enumerate().map(driver).collect()
+        };
+        let (plate, groups) = grouped(project);
+        let plate_center = Vec2::new(picture.0 as f32, picture.1 as f32) * 0.5;
+        let mut scene = Self { plate: revise(&self.plate, plate, plate_center)?, ..self.clone() };
+        for (layer, (_, strokes)) in scene.layers[self.made_of.standing..].iter_mut().zip(groups) {
+            layer.drivers = revise(&layer.drivers, strokes, layer.center)?;
+        }
+        Some(scene)
+    }
+
+    /// Gives every point of `field` the layer that shows at its source in this scene; ids and places stay.
+    pub fn relayer(&self, field: &mut TrackField) {
+        field.relayer(|source| self.layer_at(source));
     }
 
     /// Whether object layer `object` (0 is the backmost) bends: its region holds weights, its motion is a mesh.
@@ -169,7 +248,7 @@ impl Scene {
 
     /// Who decides where layer `layer` (0 the plate, `k` object `k - 1`) is at `frame`; pinned points of it may differ.
     pub fn layer_state(&self, layer: usize, frame: usize) -> PointState {
-        let driven = |drivers: &[Driver]| drivers.iter().any(|driver| driver.trajectory.drives(frame as f32));
+        let driven = |drivers: &[Arc<Driver>]| drivers.iter().any(|driver| driver.trajectory.drives(frame as f32));
         match layer.checked_sub(1).map(|object| &self.layers[object]) {
             Some(layer) if layer.drivers.is_empty() => PointState::Pinned,
             Some(layer) if driven(&layer.drivers) => PointState::Driven,
@@ -299,10 +378,10 @@ impl Moment {
 
 /// The motion of picture px under the plate's strokes and a layer's own: turns and scales of the layer happen on the plate, then the
 /// plate's, then all the ways add up in picture space.
-fn compose(plate: &[Driver], own: &[Driver], frame: usize) -> Affine2 {
+fn compose(plate: &[Arc<Driver>], own: &[Arc<Driver>], frame: usize) -> Affine2 {
     let frame = frame as f32;
     let way = plate.iter().chain(own).map(|driver| driver.trajectory.displacement(frame)).sum();
-    let local = |drivers: &[Driver]| drivers.iter().fold(Affine2::IDENTITY, |map, d| d.trajectory.local(frame, d.anchor) * map);
+    let local = |drivers: &[Arc<Driver>]| drivers.iter().fold(Affine2::IDENTITY, |map, d| d.trajectory.local(frame, d.anchor) * map);
     Affine2::from_translation(way) * local(plate) * local(own)
 }
 

@@ -125,6 +125,11 @@ impl TrackField {
         self.len() - before
     }
 
+    /// Gives every point the layer that `layer_of` says for its source (px), in the frames pushed from now on; ids and sources stay.
+    pub fn relayer(&mut self, layer_of: impl Fn(Vec2) -> u16) {
+        self.layers.iter_mut().zip(&self.sources).for_each(|(layer, source)| *layer = layer_of(*source));
+    }
+
     fn draw_id(&mut self) -> u32 {
         loop {
             // The high bits of a 32-bit draw, scaled: no modulo bias worth speaking of, and the same on every platform.

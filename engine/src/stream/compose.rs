@@ -64,6 +64,11 @@ impl Composer {
         self.show(config, condition, axes, frames);
     }
 
+    /// Which cells of the last chunk the network could change.
+    pub fn active(&self) -> &[bool] {
+        &self.active
+    }
+
     /// Decodes and confines the corrections of active cells.
     fn correct(&mut self, config: &Config, codec: &PatchCodec, chunk: &Chunk, condition: &Condition) {
         let (channels, n, stride) = (config.latent_channels, codec.patch_len(), config.output_channels());

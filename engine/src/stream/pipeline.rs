@@ -57,6 +57,16 @@ impl<'a> Pipeline<'a> {
         &self.shown
     }
 
+    /// The last chunk as the network gave it, and which of its cells are shown otherwise than the guide has them.
+    pub fn made(&self) -> (&Chunk, &[bool]) {
+        (&self.chunk, self.composer.active())
+    }
+
+    /// The session: how far it is, and where it can go back to.
+    pub fn session(&mut self) -> &mut Session<'a> {
+        &mut self.session
+    }
+
     /// Makes one chunk of the guide's frames and the points in them, and hands its frames to `show`.
     pub fn advance<R: Send>(
         &mut self,

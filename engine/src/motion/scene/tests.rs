@@ -234,3 +234,58 @@ fn what_shows_at_a_place_is_what_was_moved_there() {
     assert_eq!(scene.pick(Vec2::new(35.0, 35.0), 10), (None, Vec2::new(35.0, 35.0)));
     assert_eq!(scene.pick(Vec2::new(35.0, 35.0), 0).0, Some(0));
 }
+
+#[test]
+fn a_revised_scene_is_the_compiled_one_and_shares_its_masks() {
+    let mut turned = stroke(square(60.0, 20.0, 30.0), &[(0.0, 0.0, 0.0), (5.0, 20.0, 30.0), (10.0, 60.0, 0.0)]);
+    turned.turn = vec![(0.0, 0.0), (10.0, 120.0)];
+    let strokes = vec![
+        stroke(Region::All, &[(0.0, 0.0, 0.0), (10.0, 30.0, 10.0)]),
+        turned,
+        stroke(disc(140.0, 60.0, 30.0, 0.8), &[(0.0, 0.0, 0.0), (10.0, 9.0, -4.0)]),
+    ];
+    let (_folder, project) = project(strokes, vec![disc(20.0, 20.0, 10.0, 0.0)]);
+    let scene = Scene::new(&project, 100, 60).unwrap();
+    let mut moved = project.clone();
+    moved.strokes[0].scale = vec![(0.0, 1.0), (8.0, 1.3)];
+    moved.strokes[1].path[2].place = Vec2::new(-40.0, 10.0);
+    moved.strokes[2].pivot = Some((120.0, 50.0));
+    moved.strokes[2].turn = vec![(0.0, 0.0), (10.0, 20.0)];
+    // The same region twice: one layer more to drive, none more to cut.
+    moved.strokes.push(stroke(square(60.0, 20.0, 30.0), &[(3.0, 0.0, 0.0), (6.0, 3.0, 3.0)]));
+    let (revised, compiled) = (scene.revised(&moved).unwrap(), Scene::new(&moved, 100, 60).unwrap());
+    for frame in 0..12 {
+        assert_eq!(revised.object_motions(frame), compiled.object_motions(frame), "{frame}");
+        assert_eq!(revised.plate_motion(frame), compiled.plate_motion(frame));
+        assert!((0..4).all(|layer| revised.layer_state(layer, frame) == compiled.layer_state(layer, frame)));
+    }
+    assert_ne!(revised.object_motions(9), scene.object_motions(9));
+    assert!(revised.regions.iter().zip(&scene.regions).all(|(a, b)| Arc::ptr_eq(a, b)));
+
+    let other = |change: &dyn Fn(&mut Project)| {
+        let mut other = project.clone();
+        change(&mut other);
+        assert!(scene.revised(&other).is_none());
+    };
+    other(&|p| p.strokes[1].region = square(61.0, 20.0, 30.0));
+    other(&|p| drop(p.strokes.remove(0)));
+    other(&|p| p.strokes.swap(1, 2));
+    other(&|p| p.pins.clear());
+    other(&|p| p.seed = 9);
+    other(&|p| p.image = "q.png".into());
+    other(&|p| p.strokes[1].path[1].frame = 20.0);
+    other(&|p| p.strokes[1].path.clear());
+}
+
+#[test]
+fn a_field_outlives_its_scene() {
+    let first = scene(vec![stroke(square(20.0, 20.0, 40.0), &[(0.0, 0.0, 0.0)])], vec![]);
+    let second = scene(vec![stroke(square(100.0, 20.0, 40.0), &[(0.0, 0.0, 0.0), (4.0, 9.0, 0.0)])], vec![]);
+    let mut field = first.track_field(50);
+    first.advance(&mut field, 0);
+    let fresh = second.track_field(50);
+    second.relayer(&mut field);
+    assert_eq!((&field.ids, &field.sources, &field.layers), (&fresh.ids, &fresh.sources, &fresh.layers));
+    second.advance(&mut field, 1);
+    assert_eq!(field.pushed(), 2);
+}

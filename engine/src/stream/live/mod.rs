@@ -5,6 +5,17 @@
 //! a take holds every frame that was made, whatever the clock; frames depend on picture, motion revisions by chunk, checkpoint and seed
 //! alone, never on timing; a panic of the worker becomes an event. Guarded by `tests/tests/live.rs`.
 
+pub mod compile;
+pub mod hand;
+pub mod history;
+pub mod log;
+mod mailbox;
+pub mod maker;
+mod open_take;
+mod pace;
+mod staging;
+pub mod worker;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -226,4 +237,10 @@ pub struct ChunkStats {
     pub seconds: f64,
     /// From the oldest unseen movement of the hand to the frames that show it, seconds; None without a hand.
     pub hand_seconds: Option<f64>,
+}
+
+/// What a panic says.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

@@ -1,0 +1,297 @@
+//! Projects become scenes and cut pictures, on threads of their own: at once with smoothly filled holes, then with texture.
+//!
+//! "kinebrush-compile" cuts, the newest motion first; "kinebrush-texture" fills holes with texture on threads of low priority, so that
+//! neither the next cut nor a chunk waits for it. Invariant: what comes out depends on picture and project alone. Guarded by the tests
+//! below and `tests/tests/live.rs`.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::error::{Error, Result};
+use crate::guide::layers::{CutOptions, Cutter, Fill, Layers};
+use crate::motion::project::Project;
+use crate::motion::region::Placement;
+use crate::motion::scene::Scene;
+use crate::picture::Picture;
+
+/// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
+const MARGIN: f32 = 0.25;
+/// Smallest picture, px a side.
+const LEAST_PX: usize = 16;
+
+/// A picture no larger than the live loop works at, with what its cuts share.
+#[derive(Debug)]
+pub struct Stage {
+    placement: Placement,
+    /// The picture as it is cut.
+    pub picture: Arc<Picture>,
+    options: CutOptions,
+    cutter: Cutter,
+}
+
+impl Stage {
+    /// `picture`, scaled down so that its longer side has at most `live_px`; `seed` is what its texture is drawn from.
+    ///
+    /// # Errors
+    /// A picture of less than 16 px a side.
+    pub fn new(picture: &Arc<Picture>, live_px: usize, seed: u64) -> Result<Self> {
+        let (width, height) = (picture.width, picture.height);
+        if width < LEAST_PX || height < LEAST_PX {
+            return Err(Error::field("image", format!("is {width}x{height} px; a picture needs at least {LEAST_PX} px a side")));
+        }
+        let shrink = (live_px.max(LEAST_PX) as f64 / width.max(height) as f64).min(1.0);
+        let side = |px: usize| ((px as f64 * shrink).round() as usize).max(LEAST_PX);
+        let size = (side(width), side(height));
+        let live = if size == (width, height) { picture.clone() } else { Arc::new(picture.resized(size.0, size.1)) };
+        let margin = (size.0.max(size.1) as f32 * MARGIN) as usize;
+        let options = CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() };
+        let cutter = Cutter::new(live.clone(), options.clone());
+        Ok(Self { placement: Placement::cover((width, height), size), picture: live, options, cutter })
+    }
+
+    /// Live px per px of the source picture.
+    pub fn scale(&self) -> f32 {
+        self.placement.scale.x
+    }
+
+    /// `project` as a scene of the live picture, and the picture cut for it, smoothly filled.
+    ///
+    /// # Errors
+    /// A project that is not valid, or a mask file that cannot be read.
+    pub fn compile(&mut self, project: &Project) -> Result<(Scene, Layers)> {
+        let scene = Scene::placed(project, &self.placement)?;
+        let layers = self.cutter.cut(&scene.regions);
+        Ok((scene, layers))
+    }
+
+    /// As [`Stage::compile`], with the holes filled as `fill` says.
+    ///
+    /// # Errors
+    /// As [`Stage::compile`].
+    pub fn compile_filled(&mut self, project: &Project, fill: Fill) -> Result<(Scene, Layers)> {
+        let (scene, layers) = self.compile(project)?;
+        Ok(match fill {
+            Fill::PullPush => (scene, layers),
+            Fill::Exemplar => (scene, layers.textured(&self.picture, self.options.seed)),
+        })
+    }
+}
+
+/// A project to compile.
+pub(super) struct Request {
+    /// Which picture: counts up with every `Open`.
+    pub opening: u64,
+    pub picture: Arc<Picture>,
+    pub project: Arc<Project>,
+    /// Counts up with every request.
+    pub serial: u64,
+}
+
+/// What became of a request.
+pub(super) enum Answer {
+    /// Compiled, smoothly filled.
+    Cut { opening: u64, serial: u64, scene: Box<Scene>, layers: Arc<Layers>, stage: Staged },
+    /// The same layers with texture.
+    Textured { opening: u64, smooth: Arc<Layers>, layers: Arc<Layers> },
+    /// It does not compile.
+    Refused { opening: u64, serial: u64, why: String },
+}
+
+/// The live picture of an opening.
+#[derive(Clone, Debug)]
+pub(super) struct Staged {
+    pub picture: Arc<Picture>,
+    pub scale: f32,
+}
+
+/// Layers to be textured.
+struct Smooth {
+    opening: u64,
+    picture: Arc<Picture>,
+    seed: u64,
+    layers: Arc<Layers>,
+}
+
+/// Both threads; they end when it is dropped and their work in hand is done.
+pub(super) struct Compilers {
+    requests: Slot<Request>,
+    pub answers: Receiver<Answer>,
+}
+
+/// Room for one thing, the newest.
+struct Slot<T> {
+    put: Sender<T>,
+    held: Receiver<T>,
+}
+
+impl<T> Slot<T> {
+    fn new() -> (Self, Receiver<T>) {
+        let (put, held) = bounded(1);
+        (Self { put, held: held.clone() }, held)
+    }
+
+    fn replace(&self, mut value: T) {
+        while let Err(TrySendError::Full(back)) = self.put.try_send(value) {
+            drop(self.held.try_recv());
+            value = back;
+        }
+    }
+}
+
+impl Compilers {
+    pub fn spawn(live_px: usize) -> Result<Self> {
+        let (requests, wanted) = Slot::new();
+        let (smooth, holes) = Slot::new();
+        let (say, answers) = bounded(4);
+        let said = say.clone();
+        let thread = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
+            spawned.map(drop).map_err(|e| Error::field("threads", format!("cannot be started ({e}); close other programs")))
+        };
+        thread("kinebrush-compile", Box::new(move || compile(&wanted, &smooth, &say, live_px)))?;
+        thread("kinebrush-texture", Box::new(move || texture(&holes, &said)))?;
+        Ok(Self { requests, answers })
+    }
+
+    /// Compiles `request`, unless a newer one comes first.
+    pub fn ask(&self, request: Request) {
+        self.requests.replace(request);
+    }
+}
+
+fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answer>, live_px: usize) {
+    let mut stage: Option<(u64, Stage)> = None;
+    while let Ok(Request { opening, picture, project, serial }) = wanted.recv() {
+        let answer = caught(|| {
+            let fresh = match stage.take() {
+                Some((of, stage)) if of == opening && stage.options.seed == project.seed => stage,
+                _ => Stage::new(&picture, live_px, project.seed)?,
+            };
+            let (_, stage) = stage.insert((opening, fresh));
+            let (scene, layers) = stage.compile(&project)?;
+            Ok((scene, Arc::new(layers), Staged { picture: stage.picture.clone(), scale: stage.scale() }))
+        });
+        let answer = match answer {
+            Ok((scene, layers, staged)) => {
+                smooth.replace(Smooth { opening, picture: staged.picture.clone(), seed: project.seed, layers: layers.clone() });
+                Answer::Cut { opening, serial, scene: Box::new(scene), layers, stage: staged }
+            }
+            Err(why) => Answer::Refused { opening, serial, why },
+        };
+        if say.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn texture(holes: &Receiver<Smooth>, say: &Sender<Answer>) {
+    let pool = slow_pool();
+    while let Ok(Smooth { opening, picture, seed, layers }) = holes.recv() {
+        let fill = || Ok(layers.textured(&picture, seed));
+        let textured = match &pool {
+            Some(pool) => pool.install(|| caught(fill)),
+            None => caught(fill),
+        };
+        // Without texture the smooth fill stays, which is no fault to tell anybody.
+        if let Ok(textured) = textured
+            && say.send(Answer::Textured { opening, smooth: layers, layers: Arc::new(textured) }).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Threads that take only what the others leave.
+fn slow_pool() -> Option<rayon::ThreadPool> {
+    let lower = |_| drop(thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min));
+    rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}")).start_handler(lower).build().ok()
+}
+
+/// `work`, whose panic is a message too.
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(panic) => Err(format!("the picture could not be cut ({}); this is a fault of the program", super::panic_message(&*panic))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::motion::region::Region;
+    use crate::motion::stroke::{Key, Stroke};
+    use glam::Vec2;
+
+    fn project(discs: &[(f32, f32)]) -> Project {
+        let mut project = Project::new("", "not on any disk.png", 8);
+        project.strokes = discs
+            .iter()
+            .map(|center| Stroke {
+                name: String::new(),
+                region: Region::Disc { center: *center, radius: 20.0, softness: 0.0 },
+                path: vec![Key { frame: 0.0, place: Vec2::ZERO }, Key { frame: 4.0, place: Vec2::new(30.0, 10.0) }],
+                handles: vec![],
+                timing: vec![],
+                turn: vec![],
+                scale: vec![],
+                pivot: None,
+                easing: Default::default(),
+                after: Default::default(),
+            })
+            .collect();
+        project
+    }
+
+    fn picture() -> Arc<Picture> {
+        Arc::new(Picture::from_fn(300, 180, |x, y| [x as f32 / 300.0, y as f32 / 180.0, ((x / 7 + y / 5) % 3) as f32 / 3.0]))
+    }
+
+    #[test]
+    fn a_large_picture_is_worked_on_smaller_and_no_file_is_looked_for() {
+        let stage = Stage::new(&picture(), 150, 1).unwrap();
+        assert_eq!((stage.picture.width, stage.picture.height, stage.scale()), (150, 90, 0.5));
+        let (scene, layers) = { stage }.compile(&project(&[(100.0, 80.0)])).unwrap();
+        assert_eq!((scene.width, layers.width, layers.plate_margin_px), (150, 150, 37));
+        assert_eq!(scene.regions[0].at(50, 40), 1.0);
+        assert!((scene.object_motions(4)[0].apply(Vec2::ZERO) - Vec2::new(15.0, 5.0)).length() < 1e-3);
+        let small = Stage::new(&picture(), 1280, 1).unwrap();
+        assert!((small.picture.width, small.scale()) == (300, 1.0));
+        assert!(Stage::new(&Arc::new(Picture::filled(300, 9, [0.0; 3])), 1280, 1).is_err());
+    }
+
+    #[test]
+    fn the_newest_request_is_answered_at_once_and_with_texture_later() {
+        let compilers = Compilers::spawn(1280).unwrap();
+        let projects = [project(&[]), project(&[(60.0, 60.0)]), project(&[(60.0, 60.0), (200.0, 90.0)])];
+        for (serial, project) in (1..).zip(projects.clone()) {
+            compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(project), serial });
+        }
+        let (mut smooth_layers, mut textured_layers) = (None, None);
+        while textured_layers.is_none() {
+            match compilers.answers.recv().unwrap() {
+                Answer::Cut { serial: 3, layers, .. } => smooth_layers = Some(layers),
+                Answer::Cut { .. } => {}
+                Answer::Textured { smooth, layers, .. } => {
+                    textured_layers = smooth_layers.as_ref().filter(|newest| Arc::ptr_eq(newest, &smooth)).map(|_| layers);
+                }
+                Answer::Refused { why, .. } => panic!("{why}"),
+            }
+        }
+        let mut stage = Stage::new(&picture(), 1280, 0).unwrap();
+        for (fill, found) in [(Fill::PullPush, smooth_layers), (Fill::Exemplar, textured_layers)] {
+            let (_, layers) = stage.compile_filled(&projects[2], fill).unwrap();
+            assert!(layers.plate == found.unwrap().plate, "{fill:?}");
+        }
+        let mut broken = project(&[(60.0, 60.0)]);
+        broken.strokes[0].path.clear();
+        compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(broken), serial: 9 });
+        let why = loop {
+            if let Answer::Refused { serial: 9, why, .. } = compilers.answers.recv().unwrap() {
+                break why;
+            }
+        };
+        assert!(why.starts_with("strokes[0].path: has no key"), "{why}");
+    }
+}
