@@ -1,0 +1,249 @@
+//! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
+
+use std::time::Instant;
+
+use eframe::egui::{Align, Button, CentralPanel, Frame, Key, Layout, Margin, Modal, Panel, Rect, RichText, Sense, Ui, vec2};
+use kinebrush_engine::stream::live::Compiled;
+
+use super::canvas::{self, ScreenFromPicture, Shown};
+use super::gpu::{self, Paint, ScreenFromLive};
+use super::shortcuts::{self, ShortcutState};
+use super::status::{Status, status_ui};
+use super::takes::{TakeAction, takes_ui};
+use super::theme::{self, Tokens};
+use super::timeline::TimelineInput;
+use super::view::{Hand, view};
+use super::*;
+
+/// Height of the bar on top, points.
+const BAR: f32 = 40.0;
+
+impl eframe::App for Studio {
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.poll();
+        self.dropped(ui.ctx());
+        let now = ui.input(|input| input.time);
+        let next = self.player.tick(now, self.project_end());
+        let mut actions = shortcuts::shortcut_actions(ui.ctx(), &self.shortcut_state());
+        self.bar_ui(ui, &mut actions);
+        Panel::bottom("status").resizable(false).show_separator_line(false).frame(Frame::NONE).show_inside(ui, |ui| self.status_ui(ui));
+        if self.document.is_some() {
+            Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame(ui)).show_inside(ui, |ui| {
+                self.timeline_ui(ui, &mut actions);
+            });
+            if self.takes_shown && !self.player.takes().is_empty() {
+                Panel::bottom("takes").resizable(false).frame(panel_frame(ui)).show_inside(ui, |ui| self.takes_ui(ui, &mut actions));
+            }
+        }
+        let middle = ui.available_rect_before_wrap();
+        CentralPanel::no_frame().show_inside(ui, |ui| match (&self.document, self.page) {
+            (None, _) | (_, Page::Gallery) => self.gallery_ui(ui, &mut actions),
+            _ => self.canvas_ui(ui, &mut actions),
+        });
+        self.page_ui(ui, &mut actions);
+        self.dialogs_ui(ui, &mut actions);
+        self.toasts.toasts_ui(ui.ctx(), middle, self.settings.strings());
+        for action in actions {
+            self.act(action);
+        }
+        self.close_if_wanted(ui.ctx());
+        if let Some(next) = next {
+            ui.ctx().request_repaint_after(next);
+        }
+    }
+
+    fn on_exit(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl Studio {
+    fn shortcut_state(&self) -> ShortcutState {
+        ShortcutState {
+            page: if self.document.is_none() { Page::Gallery } else { self.page },
+            making: self.player.state != State::Idle,
+            frame: self.player.playhead(),
+            frames: self.player.generated().end.max(self.project_end()),
+            looped: self.player.loop_range,
+            compare: self.player.compare,
+            dialog: self.dialog_is_open(),
+        }
+    }
+
+    fn bar_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let (strings, tokens) = (self.strings(), theme::tokens(ui));
+        let frame = Frame::NONE.fill(tokens.panel).inner_margin(Margin::symmetric(10, 0));
+        Panel::top("bar").resizable(false).exact_size(BAR).frame(frame).show_inside(ui, |ui| {
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let text = &strings.bar;
+                let document = self.document.as_ref();
+                let tip = |command| shortcuts::keys_of(ui.ctx(), command);
+                let buttons = [
+                    (text.gallery, String::new(), true, Action::Show(if self.page == Page::Gallery { Page::Canvas } else { Page::Gallery })),
+                    (text.open, tip(shortcuts::Command::Open), true, Action::AskOpen),
+                    (text.save, tip(shortcuts::Command::Save), document.is_some(), Action::Save),
+                    (text.undo, tip(shortcuts::Command::Undo), document.is_some_and(|d| d.undo_label().is_some()), Action::Undo),
+                    (text.redo, tip(shortcuts::Command::Redo), document.is_some_and(|d| d.redo_label().is_some()), Action::Redo),
+                ];
+                let done = [document.and_then(Document::undo_label), document.and_then(Document::redo_label)];
+                for (i, (label, keys, enabled, action)) in buttons.into_iter().enumerate() {
+                    let what = i.checked_sub(3).and_then(|i| done[i]).map_or(String::new(), |what| format!("{what}  "));
+                    if ui.add_enabled(enabled, Button::new(label).frame_when_inactive(false)).on_hover_text(format!("{what}{keys}")).clicked() {
+                        actions.push(action);
+                    }
+                }
+                self.title_ui(ui, tokens);
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    if ui.add(Button::new(text.shortcuts).frame_when_inactive(false)).clicked() {
+                        actions.push(Action::Show(Page::Shortcuts));
+                    }
+                    if ui.add(Button::new(text.settings).frame_when_inactive(false)).clicked() {
+                        actions.push(Action::Show(Page::Settings));
+                    }
+                    if ui.add_enabled(self.document.is_some(), theme::primary_button(tokens, text.export)).clicked() {
+                        actions.push(Action::Show(Page::Export));
+                    }
+                    let takes = self.player.takes().len();
+                    if takes > 0 && ui.add(Button::selectable(self.takes_shown, format!("{} {takes}", text.takes))).clicked() {
+                        self.takes_shown = !self.takes_shown;
+                    }
+                });
+            });
+        });
+    }
+
+    fn title_ui(&self, ui: &mut Ui, tokens: &Tokens) {
+        let Some(document) = &self.document else { return };
+        let mark = if document.is_dirty() { " •" } else { "" };
+        ui.add_space(16.0);
+        ui.label(RichText::new(format!("{}{mark}", document.title())).color(tokens.muted));
+    }
+
+    fn status_ui(&mut self, ui: &mut Ui) {
+        let made = self.player.stats;
+        let status = Status {
+            model: self.model.ready().map(|ready| ready.checkpoint.card.name.clone()),
+            state: self.player.state,
+            playing: self.player.playing,
+            clock: self.player.clock,
+            frames_per_second: made.map(|_| f64::from(self.player.made_fps)),
+            chunk_seconds: made.map(|stats| stats.seconds),
+            hand: self.hand,
+            memory: self.memory.resident(),
+            saved: self.document.as_ref().map(|_| !self.unsaved_session),
+            message: None,
+        };
+        status_ui(ui, &status);
+    }
+
+    fn timeline_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let Some(document) = &self.document else { return };
+        let cached = self.player.cached();
+        let input = TimelineInput {
+            work: document.work(),
+            selection: document.selection,
+            playhead: self.player.playhead(),
+            generated: self.player.generated(),
+            cached: &cached,
+            loop_range: self.player.loop_range,
+            state: self.player.state,
+            playing: self.player.playing || self.player.state == State::Running,
+            clock: self.player.clock,
+            compare: self.player.compare,
+        };
+        actions.extend(self.timeline.timeline_ui(ui, &input));
+    }
+
+    fn takes_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let items = self.take_items(ui.ctx());
+        let shown = self.player.shown_take().map_or(0, |(id, _)| id);
+        for action in takes_ui(ui, &items, shown) {
+            match action {
+                TakeAction::Show(take) => actions.push(Action::ShowTake(take)),
+                TakeAction::Export(take) => {
+                    self.player.show_take(take);
+                    actions.push(Action::Show(Page::Export));
+                }
+                TakeAction::Delete(take) => self.delete_take(take),
+                TakeAction::Rename(take, name) => self.name_take(take, name),
+            }
+        }
+    }
+
+    /// The canvas with the picture on it.
+    fn canvas_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let Some(document) = &self.document else { return };
+        let Self { player, uploads, canvas, last_view, .. } = self;
+        let picture = document.picture();
+        let unfinished = canvas.unfinished();
+        let live = canvas.live_preview().or_else(|| player.dragged().cloned()).map(|stroke| {
+            let mut project = document.project().as_ref().clone();
+            project.strokes.push(stroke);
+            project
+        });
+        // While video is made the hand is where the video will be next.
+        let (at_hand, frame) = match player.state {
+            State::Running => (live, player.generated().end),
+            _ => (unfinished.map(|work| work.project), player.playhead() as usize),
+        };
+        let hand = at_hand.as_ref().map(|project| Hand { project, frame });
+        *last_view = view(player, uploads, document.project(), hand, last_view.as_ref());
+        let outside = theme::tokens(ui).surround;
+        let compiled = player.compiled();
+        let live_scale = compiled.map_or(1.0, |compiled: &Arc<Compiled>| compiled.scale);
+        let (shown, compare) = (last_view.clone(), player.compare);
+        let mut paint = |ui: &Ui, rect: Rect, map: ScreenFromPicture, liquify: Option<canvas::Liquify>| {
+            let Some(shown) = &shown else { return };
+            // The picture on the screen has the place of the source, whatever the size of what it is drawn from.
+            let size = shown.prepared.size();
+            let scale = vec2(map.scale * picture.width as f32 / size.x, map.scale * picture.height as f32 / size.y);
+            let (correction_id, correction) = shown.correction.clone().map_or((0, None), |(id, c)| (id, Some(c)));
+            // A scene that has the drag's layer already bends by itself.
+            let liquify = liquify.filter(|_| !shown.bends).map(|l| gpu::Liquify { center: l.center, radius: l.radius, softness: l.softness, shift: l.shift });
+            let paint = Paint {
+                prepared: shown.prepared.clone(),
+                cut: shown.cut,
+                motion: shown.motion.clone(),
+                correction,
+                correction_id,
+                liquify,
+                compare,
+                screen_from_live: ScreenFromLive { scale, offset: map.screen(glam::Vec2::ZERO).to_vec2() },
+                outside,
+            };
+            gpu::paint(ui, rect, paint);
+        };
+        let shown = Shown {
+            work: document.work(),
+            selection: document.selection,
+            picture: (picture.width, picture.height),
+            source: picture,
+            compiled,
+            frame: player.playhead(),
+            state: player.state,
+            paint: &mut paint,
+        };
+        actions.extend(canvas.canvas_ui(ui, shown));
+        let _ = live_scale;
+    }
+
+    /// Pages over the canvas.
+    fn page_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        if !matches!(self.page, Page::Settings | Page::Shortcuts | Page::Export) {
+            return;
+        }
+        let tokens = theme::tokens(ui);
+        let modal = Modal::new("page".into()).frame(theme::page_frame(tokens)).show(ui.ctx(), |ui| match self.page {
+            Page::Settings => self.settings_ui(ui, actions),
+            Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.settings.strings())),
+            _ => self.export_ui(ui, actions),
+        });
+        if modal.should_close() {
+            actions.push(Action::Show(Page::Canvas));
+        }
+    }
+}
+
+fn panel_frame(ui: &Ui) -> Frame {
+    Frame::NONE.fill(theme::tokens(ui).panel)
+}
