@@ -186,12 +186,12 @@ fn picture_ui(ui: &Ui, rect: Rect, take: &TakeItem, look: &Look) {
         let size = thumbnail.size_vec2();
         let fit = (rect.width() / size.x).min(rect.height() / size.y);
         let whole = Rect::from_min_max(pos2(0.0, 0.0), pos2(1.0, 1.0));
-        painter.image(thumbnail.id(), Rect::from_center_size(rect.center(), size * fit), whole, Color32::WHITE);
+        painter.image(thumbnail.id(), Rect::from_center_size(rect.center(), size * fit), whole, look.on_shade);
     }
-    let length = painter.layout_no_wrap(clock((take.seconds * 16.0) as f32), small(), Color32::WHITE);
+    let length = painter.layout_no_wrap(clock((take.seconds * 16.0) as f32), small(), look.on_shade);
     let tag = Rect::from_min_max(rect.max - length.size() - vec2(10.0, 6.0), rect.max - vec2(2.0, 2.0));
-    painter.rect_filled(tag, 3.0, Color32::from_black_alpha(150));
-    painter.galley(tag.min + vec2(4.0, 2.0), length, Color32::WHITE);
+    painter.rect_filled(tag, 3.0, look.shade);
+    painter.galley(tag.min + vec2(4.0, 2.0), length, look.on_shade);
     if take.open {
         painter.circle_filled(rect.min + vec2(9.0, 9.0), 4.0, look.alert);
     }
@@ -291,7 +291,7 @@ mod tests {
         harness.get_by_label("Export Take 1").click();
         harness.get_by_label("Delete Take 4").click();
         harness.run();
-        assert_eq!(*harness.state(), [TakeAction::Export(1), TakeAction::Show(2)].map(|a| a).to_vec());
+        assert_eq!(*harness.state(), [TakeAction::Export(1), TakeAction::Show(2)]);
         picture(&mut harness, "takes_asking");
         harness.get_by_label(texts::KEEP).click();
         harness.run();

@@ -50,6 +50,10 @@ pub struct Look {
     pub warning: Color32,
     /// Something that was done.
     pub good: Color32,
+    /// Behind text that lies on a picture.
+    pub shade: Color32,
+    /// Text that lies on a picture; also a picture as it is.
+    pub on_shade: Color32,
 }
 
 const DARK: Look = Look {
@@ -72,6 +76,8 @@ const DARK: Look = Look {
     alert: Color32::from_rgb(226, 92, 84),
     warning: Color32::from_rgb(224, 172, 84),
     good: Color32::from_rgb(116, 184, 136),
+    shade: Color32::from_rgba_premultiplied(0, 0, 0, 150),
+    on_shade: Color32::WHITE,
 };
 
 const LIGHT: Look = Look {
@@ -94,6 +100,8 @@ const LIGHT: Look = Look {
     alert: Color32::from_rgb(190, 48, 42),
     warning: Color32::from_rgb(150, 94, 0),
     good: Color32::from_rgb(40, 122, 70),
+    shade: Color32::from_rgba_premultiplied(0, 0, 0, 150),
+    on_shade: Color32::WHITE,
 };
 
 impl Look {

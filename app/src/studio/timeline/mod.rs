@@ -27,7 +27,7 @@ use kinebrush_engine::stream::live::{Clock, State};
 use super::action::{Action, Compare};
 use super::document::{Selection, Work};
 pub use axis::{Unit, clock};
-pub(super) use controls::{Icon, button, elided, focus_ring, paint, segments};
+pub(super) use controls::{Icon, button, elided, focus_ring, segments};
 pub(super) use look::{Look, RADIUS, body, small};
 #[cfg(test)]
 pub(super) use testing::look as picture;

@@ -115,7 +115,6 @@ pub const PIN_NOTE: &str = "What is pinned stays where it is, whatever moves aro
 
 /// Takes.
 pub const TAKES_EMPTY: &str = "No take yet. Press Start: everything is kept, there is no need to record.";
-pub const SHOWN: &str = "shown";
 pub const OPEN: &str = "being made";
 pub const EXPORT_TAKE: &str = "Export";
 pub const RENAME_TAKE: &str = "Rename";
