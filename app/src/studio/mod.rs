@@ -5,15 +5,15 @@
 
 pub mod action;
 pub mod canvas;
-
+pub mod dialogs;
 pub mod document;
-
+pub mod gallery;
 pub mod gpu;
-
+pub mod paste;
 pub mod player;
-
-
-
-
+pub mod settings;
+pub mod shortcuts;
+pub mod strings;
+pub mod theme;
 pub mod timeline;
-
+pub mod toast;
