@@ -1,6 +1,8 @@
 //! Test support shared by the integration tests in `tests/tests`: random tensors, networks whose every parameter counts, differences.
 #![allow(clippy::unwrap_used)]
 
+pub mod editing;
+
 use candle_core::{Device, Tensor};
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::dit::Dit;

@@ -273,7 +273,10 @@ impl Writer {
 /// A name for a new session, and its lock, which the system lets go of however the process ends.
 fn lock_new(folder: &Path) -> Result<(PathBuf, File)> {
     let refused = |path: &Path, error: std::io::Error| {
-        Error::file(path, format!("cannot be written ({error}), so your work would be lost in a crash: save it, free some space or allow the place"))
+        Error::file(
+            path,
+            format!("cannot be written ({error}), so your work would be lost in a crash: save it, free some space or allow the place"),
+        )
     };
     std::fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
@@ -325,7 +328,8 @@ impl Recovery {
         }
         let modified = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH);
         // One that cannot be read is listed too: trying to restore it says why.
-        let title = read(path).map_or_else(|_| path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), |session| session.title);
+        let title =
+            read(path).map_or_else(|_| path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), |session| session.title);
         Some(Self { path: path.to_owned(), title, time: modified, _lock: lock })
     }
 
@@ -377,7 +381,8 @@ mod tests {
         if !path.exists() {
             save_png(&Picture::filled(20, 20, [0.5; 3]), &path).unwrap();
         }
-        let project = Project { seed, ..Project::new(folder, "a.png", 9) };
+        let mut project = Project::new(folder, "a.png", 9);
+        project.seed = seed;
         let region = Some(Region::Disc { center: (3.0, 4.0), radius: 2.0, softness: 0.5 });
         SaveState { work: Arc::new(Work { project, region }), document_path: None, title: format!("Number {seed}") }
     }
@@ -429,7 +434,12 @@ mod tests {
         let sessions = folder.path().join("sessions");
         std::fs::write(&sessions, "a file where the folder should be").unwrap();
         let (woken, wakes) = bounded(16);
-        let autosave = Autosave::new(sessions.clone(), Arc::new(move || drop(woken.try_send(()))));
+        let autosave = Autosave::new(
+            sessions.clone(),
+            Arc::new(move || {
+                let _ = woken.try_send(());
+            }),
+        );
         for seed in 0..2 {
             autosave.put(state(folder.path(), seed));
             autosave.flush();

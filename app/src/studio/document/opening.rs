@@ -207,7 +207,8 @@ mod tests {
         let path = folder.path().join("wide.png");
         // One grey channel: 51 megapixels that take little room and time.
         image::GrayImage::from_pixel(10_200, 5_000, image::Luma([90])).save(&path).unwrap();
-        let Opened::TooLarge { pixels, suggested, path: named } = Loading::open(path.clone(), "/none".into(), idle()).wait().unwrap() else {
+        let Opened::TooLarge { pixels, suggested, path: named } = Loading::open(path.clone(), "/none".into(), idle()).wait().unwrap()
+        else {
             panic!("must be refused")
         };
         assert_eq!((pixels, &named), (51_000_000, &path));
