@@ -4,8 +4,10 @@
 
 mod bend;
 mod curve;
+pub mod geodesic;
 pub mod layer_motion;
 pub mod npz;
+pub mod outline;
 pub mod project;
 mod raster;
 pub mod region;

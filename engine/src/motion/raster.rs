@@ -2,6 +2,8 @@
 //!
 //! Invariant: antialiased, independent of the number of threads, exact to 1/16 px row. Guarded by the tests of `region`.
 
+use std::collections::HashSet;
+
 use glam::Vec2;
 use rayon::prelude::*;
 
@@ -100,7 +102,12 @@ pub(super) fn lasso(points: &[(f32, f32)], softness: f32, placement: &Placement)
         row.iter_mut().for_each(|value| *value = (*value / SUBROWS as f32).min(1.0));
     });
     if softness * placement.scale.element_sum() * 0.5 > 1.0 {
-        let outline: Vec<[Vec2; 2]> = (0..points.len()).map(|i| [points[i].into(), points[(i + 1) % points.len()].into()]).collect();
+        let edge = |i: usize| (points[i], points[(i + 1) % points.len()]);
+        // What is walked forth and back joins parts and holes; it is no border (see `outline`).
+        let bits = |(a, b): ((f32, f32), (f32, f32))| [a.0, a.1, b.0, b.1].map(f32::to_bits);
+        let walked: HashSet<[u32; 4]> = (0..points.len()).map(|i| bits(edge(i))).collect();
+        let border = (0..points.len()).map(edge).filter(|(a, b)| !walked.contains(&bits((*b, *a))));
+        let outline: Vec<[Vec2; 2]> = border.map(|(a, b)| [a.into(), b.into()]).collect();
         let fade = distances(&outline, softness, placement);
         mask.data.par_iter_mut().zip(&fade.data).for_each(|(value, distance)| *value *= smoothstep(distance / softness));
     }
