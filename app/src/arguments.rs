@@ -37,6 +37,7 @@ pub struct ModelChoice {
     /// `sketch` (embedded), a model folder, or `none` for the guide alone.
     #[arg(long, default_value = "sketch")]
     pub model: String,
+    /// What the network computes with.
     #[command(flatten)]
     pub place: Place,
 }

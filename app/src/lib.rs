@@ -3,13 +3,15 @@
 //! Invariant: an error of the command line is one line on stderr and a non-zero exit code. Guarded by `app/tests/cli.rs`.
 
 mod allocator;
-pub mod arguments;
+mod arguments;
 mod bench;
 mod eval;
 mod models;
 mod render;
 pub mod studio;
 mod train;
+
+pub use arguments::{ModelChoice, Place};
 
 use arguments::{Arguments, Command, StudioOptions};
 use clap::Parser;
@@ -30,7 +32,9 @@ pub fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match command {
-        Command::Studio(StudioOptions { file, model }) => studio::start::run(studio::Options { file, model, threads: arguments.threads }),
+        Command::Studio(StudioOptions { file, model }) => {
+            studio::start::run(studio::Options { file, model, threads: arguments.threads, folders: None, file_windows: true })
+        }
         Command::Render(options) => render::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),

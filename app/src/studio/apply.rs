@@ -1,5 +1,6 @@
 //! What becomes of an action: the only place where the document changes and the worker is spoken to.
 
+use super::dialogs::Purpose;
 use super::*;
 
 impl Studio {
@@ -33,15 +34,15 @@ impl Studio {
             Action::ShowTake(take) => self.player.show_take(take),
             Action::SetCompare(compare) => self.player.compare = compare,
             Action::Open(path) => self.leave(Next::Open(path)),
-            Action::AskOpen => self.ask(FileKind::Open),
-            Action::Paste => self.jobs.clipboard = Some(paste::read_clipboard(self.strings(), self.wake.clone())),
+            Action::AskOpen => self.ask(Purpose::Open),
+            Action::Paste => self.files.clipboard = Some(paste::read_clipboard(self.strings(), self.wake.clone())),
             Action::Save => match self.document.as_ref().map(|document| document.path().map(Path::to_owned)) {
                 Some(Some(path)) => self.save(path),
-                Some(None) => self.ask(FileKind::Save),
+                Some(None) => self.ask(Purpose::Save { suggested: self.suggested_path() }),
                 None => {}
             },
-            Action::SaveAs => self.ask(FileKind::Save),
-            Action::Show(page) => self.show(page),
+            Action::SaveAs => self.ask(Purpose::Save { suggested: self.suggested_path() }),
+            Action::Show(page) => self.page = page,
             Action::Quit => self.leave(Next::Close),
         }
     }
@@ -52,7 +53,7 @@ impl Studio {
         match (&self.document, &self.model) {
             (None, _) => {}
             (_, Model::Loading(_)) => {
-                self.jobs.run_when_ready = true;
+                self.run_when_ready = true;
                 self.toasts.info(strings.messages.model_loading);
             }
             (_, Model::Failed) => self.toasts.error(strings.messages.model_failed),
@@ -97,7 +98,7 @@ impl Studio {
                 if let Some(document) = &self.document {
                     let (picture, project) = (document.picture().clone(), document.project().clone());
                     self.model.send(Command::Open { picture, project, revision: document.revision() });
-                    if std::mem::take(&mut self.jobs.run_when_ready) {
+                    if std::mem::take(&mut self.run_when_ready) {
                         self.run();
                     }
                 }
@@ -106,7 +107,7 @@ impl Studio {
         }
         while let Some(event) = self.model.event() {
             if let Some(seconds) = hand_seconds(&event) {
-                self.hand = Some((seconds, std::time::Instant::now()));
+                self.hand = Some((seconds, Instant::now()));
             }
             match self.player.receive(event) {
                 None => {}
@@ -118,7 +119,8 @@ impl Studio {
             }
         }
         self.uploads.poll();
-        self.poll_jobs();
+        self.poll_files();
+        self.exports.poll(&mut self.toasts);
         self.keep();
     }
 

@@ -1,12 +1,9 @@
 //! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
 
-use std::time::Instant;
-
-use eframe::egui::{Align, Button, CentralPanel, Frame, Key, Layout, Margin, Modal, Panel, Rect, RichText, Sense, Ui, vec2};
-use kinebrush_engine::stream::live::Compiled;
-
+use eframe::egui::{Align, Button, CentralPanel, Frame, Layout, Margin, Modal, Panel, Rect, RichText, Ui, vec2};
 use super::canvas::{self, ScreenFromPicture, Shown};
 use super::gpu::{self, Paint, ScreenFromLive};
+use super::settings::settings_page_ui;
 use super::shortcuts::{self, ShortcutState};
 use super::status::{Status, status_ui};
 use super::takes::{TakeAction, takes_ui};
@@ -26,23 +23,23 @@ impl eframe::App for Studio {
         let next = self.player.tick(now, self.project_end());
         let mut actions = shortcuts::shortcut_actions(ui.ctx(), &self.shortcut_state());
         self.bar_ui(ui, &mut actions);
-        Panel::bottom("status").resizable(false).show_separator_line(false).frame(Frame::NONE).show_inside(ui, |ui| self.status_ui(ui));
+        Panel::bottom("status").resizable(false).show_separator_line(false).frame(Frame::NONE).show(ui, |ui| self.status_ui(ui));
         if self.document.is_some() {
-            Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame(ui)).show_inside(ui, |ui| {
+            Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame(ui)).show(ui, |ui| {
                 self.timeline_ui(ui, &mut actions);
             });
             if self.takes_shown && !self.player.takes().is_empty() {
-                Panel::bottom("takes").resizable(false).frame(panel_frame(ui)).show_inside(ui, |ui| self.takes_ui(ui, &mut actions));
+                Panel::bottom("takes").resizable(false).frame(panel_frame(ui)).show(ui, |ui| self.takes_ui(ui, &mut actions));
             }
         }
         let middle = ui.available_rect_before_wrap();
-        CentralPanel::no_frame().show_inside(ui, |ui| match (&self.document, self.page) {
+        CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
             (None, _) | (_, Page::Gallery) => self.gallery_ui(ui, &mut actions),
             _ => self.canvas_ui(ui, &mut actions),
         });
         self.page_ui(ui, &mut actions);
-        self.dialogs_ui(ui, &mut actions);
-        self.toasts.toasts_ui(ui.ctx(), middle, self.settings.strings());
+        self.dialogs_ui(ui.ctx());
+        self.toasts.toasts_ui(ui.ctx(), middle, self.strings());
         for action in actions {
             self.act(action);
         }
@@ -66,14 +63,14 @@ impl Studio {
             frames: self.player.generated().end.max(self.project_end()),
             looped: self.player.loop_range,
             compare: self.player.compare,
-            dialog: self.dialog_is_open(),
+            dialog: self.files.asks(),
         }
     }
 
     fn bar_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
         let (strings, tokens) = (self.strings(), theme::tokens(ui));
         let frame = Frame::NONE.fill(tokens.panel).inner_margin(Margin::symmetric(10, 0));
-        Panel::top("bar").resizable(false).exact_size(BAR).frame(frame).show_inside(ui, |ui| {
+        Panel::top("bar").resizable(false).exact_size(BAR).frame(frame).show(ui, |ui| {
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let text = &strings.bar;
                 let document = self.document.as_ref();
@@ -190,7 +187,6 @@ impl Studio {
         *last_view = view(player, uploads, document.project(), hand, last_view.as_ref());
         let outside = theme::tokens(ui).surround;
         let compiled = player.compiled();
-        let live_scale = compiled.map_or(1.0, |compiled: &Arc<Compiled>| compiled.scale);
         let (shown, compare) = (last_view.clone(), player.compare);
         let mut paint = |ui: &Ui, rect: Rect, map: ScreenFromPicture, liquify: Option<canvas::Liquify>| {
             let Some(shown) = &shown else { return };
@@ -224,7 +220,20 @@ impl Studio {
             paint: &mut paint,
         };
         actions.extend(canvas.canvas_ui(ui, shown));
-        let _ = live_scale;
+    }
+
+    fn settings_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let (chosen, asked) = settings_page_ui(ui, &self.settings, cores);
+        actions.extend(asked);
+        if let Some(chosen) = chosen {
+            if chosen.clock != self.settings.clock {
+                actions.push(Action::SetClock(chosen.clock));
+            }
+            self.settings = chosen;
+            theme::apply(ui.ctx(), &self.settings);
+            self.save_settings();
+        }
     }
 
     /// Pages over the canvas.
@@ -233,9 +242,9 @@ impl Studio {
             return;
         }
         let tokens = theme::tokens(ui);
-        let modal = Modal::new("page".into()).frame(theme::page_frame(tokens)).show(ui.ctx(), |ui| match self.page {
+        let modal = Modal::new(egui::Id::unique("page")).frame(theme::page_frame(tokens)).show(ui.ctx(), |ui| match self.page {
             Page::Settings => self.settings_ui(ui, actions),
-            Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.settings.strings())),
+            Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.strings())),
             _ => self.export_ui(ui, actions),
         });
         if modal.should_close() {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use eframe::egui;
 use glam::Vec2;
 use kinebrush_engine::motion::region::Region;
-use kinebrush_engine::motion::stroke::After;
 use kinebrush_engine::stream::live::{Clock, Hand, State};
 use serde_json::json;
 
@@ -162,7 +161,7 @@ impl Measured {
             Phase::Exporting if passed >= self.seconds / 2.0 || !self.studio.is_exporting() && passed > 1.0 => {
                 self.note_made("made_frames_per_second_beside_export");
                 self.note_frames("window_running_beside_export");
-                self.note("resident_mib", super::status::resident_bytes().map(|b| rounded(b as f64 / (1 << 20) as f64)));
+                self.note("resident_mib", super::status::Memory::default().resident().map(|b| rounded(b as f64 / (1 << 20) as f64)));
                 self.enter(Phase::Done);
                 self.print();
                 self.studio.act(Action::Stop);

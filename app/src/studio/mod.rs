@@ -10,6 +10,7 @@ pub mod dialogs;
 pub mod document;
 pub mod export;
 mod exports;
+mod files;
 pub mod gallery;
 pub mod gpu;
 mod layout;
@@ -18,6 +19,7 @@ mod model;
 mod paste;
 pub mod player;
 pub mod settings;
+mod shelf;
 pub mod shortcuts;
 pub mod start;
 pub mod status;
@@ -31,18 +33,27 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use eframe::egui;
 use kinebrush_engine::picture::Picture;
-use kinebrush_engine::stream::live::{Command, State};
+use kinebrush_engine::stream::live::{Command, Event, State};
 
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
 use canvas::Canvas;
-use document::{Autosave, AutosaveEvent, Document, Loading, Opened, SaveState, Selection, Wake, Work};
+use document::autosave::{Autosave, AutosaveEvent, SaveState};
+use document::job::Wake;
+use document::opening::{Loading, Opened};
+use document::{Document, Work};
+use exports::Exports;
+use files::{Files, Next};
+use gallery::Gallery;
 use model::Model;
 use player::{Notice, Player};
+use shelf::Shelf;
 use settings::{Folders, Settings};
+use status::Memory;
 use strings::Strings;
 use timeline::Timeline;
 use toast::Toasts;
@@ -50,7 +61,7 @@ use uploads::Uploads;
 use view::View;
 
 /// How the studio is started.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
     /// A picture or a project to open.
     pub file: Option<PathBuf>,
@@ -60,27 +71,147 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Where files are kept; where the system wants them if not given.
     pub folders: Option<Folders>,
+    /// Whether paths are chosen in the system's file windows, or typed.
+    pub file_windows: bool,
 }
+
+/// How much what computes gives way to what draws, 0 (all) to 99.
+const BACKGROUND: u8 = 30;
 
 /// The window's state.
 pub struct Studio {
+    options: Options,
     folders: Folders,
     settings: Settings,
     wake: Wake,
     document: Option<Document>,
+    files: Files,
+    gallery: Gallery,
+    autosave: Option<Autosave>,
+    /// What was put into the session file last: the document's state, and the unfinished gesture over it.
+    kept: Option<(u64, Option<Work>)>,
+    /// Whether the session file could not be written.
+    unsaved_session: bool,
     model: Model,
     player: Player,
     uploads: Uploads,
     canvas: Canvas,
     timeline: Timeline,
-    autosave: Option<Autosave>,
+    exports: Exports,
+    shelf: Shelf,
     toasts: Toasts,
     page: Page,
-    jobs: Jobs,
+    takes_shown: bool,
+    run_when_ready: bool,
     last_view: Option<View>,
-    /// What was put into the session file last.
-    kept: Option<Kept>,
+    /// How long the hand waited last, seconds, and when that was.
+    hand: Option<(f64, Instant)>,
+    memory: Memory,
 }
 
-/// What was put into the session file: the document's state, and the unfinished gesture over it.
-type Kept = (u64, Option<Work>);
+impl Studio {
+    /// A studio in the window of `cc`.
+    pub fn new(cc: &eframe::CreationContext, options: Options) -> Self {
+        let folders = options.folders.clone().unwrap_or_else(Folders::find);
+        let (settings, broken) = Settings::load(&folders.config);
+        theme::apply(&cc.egui_ctx, &settings);
+        if let Some(state) = &cc.wgpu_render_state {
+            gpu::install(state);
+        }
+        let ctx = cc.egui_ctx.clone();
+        let wake: Wake = Arc::new(move || ctx.request_repaint());
+        share_processor(options.threads.or(settings.threads));
+        let mut studio = Self {
+            gallery: Gallery::new(&folders, &settings.recent, wake.clone()),
+            model: Model::load(options.model.clone(), folders.takes(), wake.clone()),
+            autosave: Some(Autosave::new(folders.sessions(), wake.clone())),
+            uploads: Uploads::new(wake.clone()),
+            player: Player::new(settings.clock),
+            canvas: Canvas::default(),
+            timeline: Timeline::default(),
+            exports: Exports::new(wake.clone()),
+            shelf: Shelf::default(),
+            document: None,
+            files: Files::default(),
+            kept: None,
+            unsaved_session: false,
+            toasts: Toasts::default(),
+            page: Page::Gallery,
+            takes_shown: true,
+            run_when_ready: false,
+            last_view: None,
+            hand: None,
+            memory: Memory::default(),
+            options,
+            folders,
+            settings,
+            wake,
+        };
+        if let Some(broken) = broken {
+            studio.toasts.warning(broken);
+        }
+        if let Some(file) = studio.options.file.clone() {
+            studio.act(Action::Open(file));
+        }
+        studio
+    }
+
+    /// What is on the canvas when.
+    pub fn player(&self) -> &Player {
+        &self.player
+    }
+
+    /// The document, if one is open.
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// Whether the picture is cut and the model can make video.
+    pub fn is_ready(&self) -> bool {
+        self.model.ready().is_some() && self.player.compiled().is_some_and(|compiled| self.uploads.get(compiled.cut).is_some())
+    }
+
+    /// How long the hand waited for frames that show it, seconds, if that is news.
+    pub fn take_hand_seconds(&mut self) -> Option<f64> {
+        self.hand.take().map(|(seconds, _)| seconds)
+    }
+
+    /// Width and height of the picture, px.
+    pub fn picture_size(&self) -> Option<(usize, usize)> {
+        self.document.as_ref().map(|document| (document.picture().width, document.picture().height))
+    }
+
+    fn strings(&self) -> &'static Strings {
+        Strings::of(self.settings.language)
+    }
+
+    /// Length of the project, frames.
+    fn project_end(&self) -> usize {
+        self.document.as_ref().map_or(0, |document| document.project().frames)
+    }
+
+    /// Ends what runs; the session counts as closed properly.
+    fn shut_down(&mut self) {
+        self.exports.cancel_all();
+        self.model = Model::Failed;
+        if let Some(autosave) = self.autosave.take() {
+            autosave.finish();
+        }
+    }
+}
+
+/// Lets all threads that compute give way to the one that draws.
+fn share_processor(threads: Option<usize>) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).start_handler(|_| background());
+    // Tests open several studios in one process: the pool is there already then.
+    let _ = pool.build_global();
+}
+
+/// This thread gives way to others.
+fn background() {
+    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+    if let Ok(value) = ThreadPriorityValue::try_from(BACKGROUND) {
+        // A system that allows no change runs it like any other.
+        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(value));
+    }
+}

@@ -10,7 +10,7 @@ use kinebrush_engine::stream::live::worker::{LiveOptions, Worker};
 use kinebrush_engine::stream::live::{Command, Event};
 use kinebrush_engine::{Error, Result};
 
-use super::document::{Job, Wake};
+use super::document::job::{Job, Wake};
 use crate::arguments::ModelChoice;
 use crate::models;
 
@@ -77,6 +77,7 @@ impl Model {
 fn start(choice: &ModelChoice, takes: PathBuf, wake: Wake) -> Result<Ready> {
     let (checkpoint, device) = models::open(&choice.model, &choice.place).map_err(|e| Error::field("model", format!("{e:#}")))?;
     let checkpoint = Arc::new(checkpoint.ok_or_else(|| Error::field("model", "`none` makes no video; choose `sketch` or a model folder"))?);
-    let options = LiveOptions { open_log: Some(logs(checkpoint.clone(), takes)), ..LiveOptions::new(checkpoint.clone(), device) };
+    let options = LiveOptions { device, ..LiveOptions::new(checkpoint.clone()) };
+    let _ = takes;
     Ok(Ready { checkpoint, worker: Worker::spawn(options, move || wake()) })
 }

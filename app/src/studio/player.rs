@@ -35,6 +35,13 @@ pub struct TakeFrames {
     held: BTreeMap<usize, LiveFrame>,
 }
 
+impl TakeFrames {
+    /// A frame of its own, if it is held.
+    pub fn held(&self, frame: usize) -> Option<&LiveFrame> {
+        self.held.get(&frame)
+    }
+}
+
 /// Something the studio has to act on.
 #[derive(Clone, Debug)]
 pub enum Notice {
@@ -100,6 +107,11 @@ impl Default for Player {
 }
 
 impl Player {
+    /// A player without frames.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// A player for another picture, with the settings of this one.
     pub fn reset(&mut self) {
         *self = Self { clock: self.clock, compare: self.compare, ..Self::default() };

@@ -27,6 +27,11 @@ const ADVICE: &[(&str, &str)] = &[
 /// # Errors
 /// When no window can be opened: what is missing, and what to install.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    open_window(Box::new(move |cc| Ok(Box::new(Studio::new(cc, options)))))
+}
+
+/// Runs what `creator` makes in a window of its own.
+pub(super) fn open_window(creator: eframe::AppCreator) -> anyhow::Result<()> {
     let icon = eframe::icon_data::from_png_bytes(include_bytes!("../../../assets/icon/kinebrush.png")).unwrap_or_default();
     let viewport = egui::ViewportBuilder::default()
         .with_title("Kinebrush")
@@ -36,7 +41,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .with_min_inner_size(SMALLEST)
         .with_drag_and_drop(true);
     let window = eframe::NativeOptions { viewport, ..Default::default() };
-    eframe::run_native("Kinebrush", window, Box::new(move |cc| Ok(Box::new(Studio::new(cc, options))))).map_err(|error| match error {
+    eframe::run_native("Kinebrush", window, creator).map_err(|error| match error {
         eframe::Error::Wgpu(error) => no_graphics(&error.to_string(), &std::env::temp_dir()),
         eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_) => {
             anyhow!("there is no display to open a window on ({error}); `kinebrush render PROJECT.ron -o OUT.mp4` needs none")

@@ -21,6 +21,7 @@ impl Language {
 #[allow(missing_docs, reason = "each text says what it is")]
 #[derive(Clone, Copy, Debug)]
 pub struct Strings {
+    pub bar: Bar,
     pub language: &'static str,
     pub common: Common,
     pub gallery: Gallery,
@@ -157,12 +158,34 @@ pub struct Dialogs {
 
 #[allow(missing_docs, reason = "each text says what it is")]
 #[derive(Clone, Copy, Debug)]
+pub struct Bar {
+    pub gallery: &'static str,
+    pub open: &'static str,
+    pub save: &'static str,
+    pub undo: &'static str,
+    pub redo: &'static str,
+    pub takes: &'static str,
+    pub take: fn(number: u64) -> String,
+    pub export: &'static str,
+    pub settings: &'static str,
+    pub shortcuts: &'static str,
+    pub made: &'static str,
+    pub preview: &'static str,
+    pub guide: &'static str,
+}
+
+#[allow(missing_docs, reason = "each text says what it is")]
+#[derive(Clone, Copy, Debug)]
 pub struct Messages {
     pub info: &'static str,
     pub warning: &'static str,
     pub error: &'static str,
     pub saved: fn(name: &str) -> String,
     pub restored: fn(title: &str) -> String,
+    pub picture_missing: fn(picture: &str) -> String,
+    pub model_loading: &'static str,
+    pub model_failed: &'static str,
+    pub thread_missing: &'static str,
     pub autosave_again: &'static str,
     pub clipboard_empty: &'static str,
     pub clipboard_none: fn(why: &str) -> String,
@@ -181,6 +204,21 @@ impl Strings {
 /// English.
 pub const ENGLISH: Strings = Strings {
     language: "English",
+    bar: Bar {
+        gallery: "Start",
+        open: "Open",
+        save: "Save",
+        undo: "Undo",
+        redo: "Redo",
+        takes: "Takes",
+        take: |number| format!("Take {number}"),
+        export: "Export",
+        settings: "Settings",
+        shortcuts: "Keys",
+        made: "Generated",
+        preview: "Preview",
+        guide: "Guide alone",
+    },
     common: Common {
         ok: "OK",
         cancel: "Cancel",
@@ -304,6 +342,10 @@ pub const ENGLISH: Strings = Strings {
         filter_projects: "Projects",
     },
     messages: Messages {
+        picture_missing: |picture| format!("The project was saved, but its picture {picture} is not there any more"),
+        model_loading: "The model is still being read; video starts as soon as it is there.",
+        model_failed: "There is no model that could make video; start Kinebrush with another one.",
+        thread_missing: "A part of the program could not be started; save your work and start Kinebrush again.",
         info: "Note",
         warning: "Warning",
         error: "Error",

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use eframe::egui;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::Compiled;
 
+use super::document::job::Wake;
 use super::gpu::Prepared;
 
 /// Scenes that are held: as many as the player holds frames of, and the newest.
@@ -35,8 +35,8 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// Starts the thread; what is done wakes `ctx`.
-    pub fn new(ctx: egui::Context) -> Self {
+    /// Starts the thread; what is done wakes the window.
+    pub fn new(wake: Wake) -> Self {
         let (wanted, orders) = bounded::<(u64, Wanted)>(64);
         let (results, done) = bounded(64);
         let work = move || {
@@ -48,7 +48,7 @@ impl Uploads {
                 if results.send((picture, cut, Arc::new(prepared))).is_err() {
                     return;
                 }
-                ctx.request_repaint();
+                wake();
             }
         };
         // Without the thread nothing is ever prepared, and the canvas stays empty: the same as without a graphics card.

@@ -6,8 +6,7 @@
 use std::sync::Arc;
 
 use kinebrush_engine::motion::project::Project;
-use kinebrush_engine::motion::scene::Scene;
-use kinebrush_engine::stream::live::{Compiled, Correction, FrameMotion, State};
+use kinebrush_engine::stream::live::{Correction, FrameMotion, State};
 
 use super::gpu::Prepared;
 use super::player::Player;
@@ -25,8 +24,10 @@ pub struct View {
     pub motion: FrameMotion,
     /// What the network changed, and a number for it.
     pub correction: Option<(u64, Arc<Correction>)>,
-    /// What it is called: a frame that was made, or the guide.
+    /// Whether it is a frame that was made, or the guide.
     pub made: bool,
+    /// Whether what the hand moves is one of the layers.
+    pub bends: bool,
 }
 
 /// What the motion is when it is not the document's: the hand is at it.
@@ -46,7 +47,7 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
         {
             let correction = made.correction.clone().map(|c| (made.take << 32 | made.frame as u64, c));
             let (cut, motion) = (made.compiled.cut, made.motion.clone());
-            return Some(View { prepared: prepared.clone(), cut, motion, correction, made: true });
+            return Some(View { prepared: prepared.clone(), cut, motion, correction, made: true, bends: false });
         }
         if player.state == State::Running
             && let Some(last) = last
@@ -59,16 +60,12 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
         // Not cut yet: the picture as it is.
         let prepared = uploads.get(PICTURE_ALONE);
         let still = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
-        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false });
+        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false, bends: false });
         return last.cloned().or(alone);
     };
     let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
-    let motion = motion_of(compiled, project, frame);
-    Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, made: false })
-}
-
-/// Where `project` has the layers of `compiled` at `frame`: as the scene has it while its regions are others.
-fn motion_of(compiled: &Compiled, project: &Project, frame: usize) -> FrameMotion {
-    let revised = Scene::revised(&compiled.scene, project);
-    FrameMotion::of(revised.as_ref().unwrap_or(&compiled.scene), frame)
+    // While the regions are other ones, the layers stay where the scene has them.
+    let revised = compiled.scene.revised(project);
+    let motion = FrameMotion::of(revised.as_ref().unwrap_or(&compiled.scene), frame);
+    Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, made: false, bends: revised.is_some() })
 }
