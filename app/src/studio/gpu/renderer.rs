@@ -163,7 +163,8 @@ impl GuideRenderer {
                 cache: None,
             })
         };
-        let buffer = |usage| device.create_buffer(&wgpu::BufferDescriptor { label: Some("guide"), size: 1024, usage, mapped_at_creation: false });
+        let buffer =
+            |usage| device.create_buffer(&wgpu::BufferDescriptor { label: Some("guide"), size: 1024, usage, mapped_at_creation: false });
         let uniforms = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let blank = texture_with(device, queue, wgpu::TextureFormat::Rgba16Float, 1, 1, &[[0; 8]]);
         Self {
