@@ -10,8 +10,6 @@ struct View {
     clip_offset: vec2f,
     // 1 / the frame's size in px.
     inverse_frame: vec2f,
-    // Texels of the correction.
-    correction_size: vec2f,
     // Left of this frame x nothing is added.
     split_x: f32,
     // Whether a pixel of the target covers more than one of the frame.
@@ -82,7 +80,8 @@ fn linear_from_srgb(c: vec3f) -> vec3f {
     return select(pow((c + 0.055) / 1.055, vec3f(2.4)), c / 12.92, c <= vec3f(0.04045));
 }
 
-// A premultiplied colour with the network's change, ready for the target.
+// A premultiplied colour with the network's change, ready for the target. Each layer is clamped on its own: at a soft edge between
+// colours at the end of their range that differs a little from clamping the composite.
 fn out(premultiplied: vec3f, alpha: f32, frame: vec2f) -> vec4f {
     let colour = clamp(premultiplied + alpha * change(frame), vec3f(0.0), vec3f(alpha));
     if (LINEAR_TARGET) {

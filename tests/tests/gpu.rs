@@ -75,7 +75,7 @@ fn disc() -> (Picture, Mask) {
     let inside = |x: usize, y: usize| (26.5 - (x as f32 + 0.5 - 80.0).hypot(y as f32 + 0.5 - 60.0)).clamp(0.0, 1.0);
     let picture = Picture::from_fn(192, 128, |x, y| {
         let wave = (x as f32 * 0.31).sin() * (y as f32 * 0.23).cos() * 0.12;
-        let (disc, ground) = ([0.85, 0.2 + wave, 0.15 - wave], [0.25 + wave + x as f32 * 0.002, 0.5 - wave, 0.45 + y as f32 * 0.002]);
+        let (disc, ground) = ([0.75, 0.3 + wave, 0.3 - wave], [0.25 + wave + x as f32 * 0.002, 0.5 - wave, 0.45 + y as f32 * 0.002]);
         std::array::from_fn(|c| inside(x, y) * disc[c] + (1.0 - inside(x, y)) * ground[c])
     });
     (picture, Mask::from_fn(192, 128, inside))
@@ -133,7 +133,7 @@ fn whole_px_of_a_hard_object_are_those_of_the_warp() {
 
 #[test]
 fn presets_look_as_the_warp_does() {
-    for (name, least_db) in [("coffee.ron", 36.0), ("cat.ron", 36.0), ("pan.ron", 30.0), ("rocket.ron", 36.0)] {
+    for (name, least_db) in [("coffee.ron", 49.0), ("cat.ron", 46.0), ("pan.ron", 43.0), ("rocket.ron", 52.5)] {
         let (picture, scene) = preset(name);
         let layers = cut(&picture, &scene.regions);
         let card = card();
@@ -183,7 +183,7 @@ fn a_soft_region_bends_as_in_the_warp() {
     show(&truth, "soft-cpu.png");
     let psnr = psnr_db(&truth, &ours);
     println!("soft: {psnr:.1} dB");
-    assert!(psnr >= 36.0, "{psnr} dB");
+    assert!(psnr >= 48.0, "{psnr} dB");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_drag_looks_as_if_its_layer_were_cut_already() {
     let psnr = psnr_db(&inside(&truth), &inside(&ours));
     let undragged = psnr_db(&inside(&truth), &inside(&picture));
     println!("drag: {psnr:.1} dB, without it {undragged:.1} dB");
-    assert!(psnr >= 30.0 && undragged < 28.0, "{psnr} dB, {undragged} dB");
+    assert!(psnr >= 38.0 && undragged < 28.0, "{psnr} dB, {undragged} dB");
     // Outside the disc nothing changes, wherever it went.
     for (x, y) in [(20, 20), (180, 100), (88, 10)] {
         assert!((0..3).all(|c| (ours.at(x, y)[c] - picture.at(x, y)[c]).abs() < 1.5 / 255.0));
@@ -223,7 +223,7 @@ fn a_drag_looks_as_if_its_layer_were_cut_already() {
 
 /// A change of `picture` that has no sharp edges, a third as large.
 fn correction(width: usize, height: usize) -> Correction {
-    let value = |x: usize, y: usize, c: usize| 0.15 * (x as f32 * 0.11 + c as f32).sin() * (y as f32 * 0.09 - c as f32).cos();
+    let value = |x: usize, y: usize, c: usize| 0.11 * (x as f32 * 0.11 + c as f32).sin() * (y as f32 * 0.09 - c as f32).cos();
     let rgba = (0..width * height).map(|i| [0, 1, 2, 3].map(|c| f16::from_f32(if c < 3 { value(i % width, i / width, c) } else { 0.0 })));
     Correction { width, height, rgba: rgba.collect() }
 }
@@ -292,7 +292,7 @@ fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
         show(&ours, &format!("afar-{name}.png"));
         let psnr = psnr_db(&truth, &ours);
         println!("{name} from afar: {psnr:.1} dB");
-        assert!(psnr >= 34.0, "{name}: {psnr} dB");
+        assert!(psnr >= 43.0, "{name}: {psnr} dB");
     }
 }
 
@@ -317,8 +317,6 @@ fn in_a_window_the_frame_is_where_the_view_puts_it() {
     if let Some(folder) = std::env::var_os("KINEBRUSH_SHOW") {
         image.save(Path::new(&folder).join("window.png")).unwrap();
     }
-    let harness_margin = harness.ctx.content_rect().min;
-    assert_eq!(harness_margin, egui::Pos2::ZERO);
     for y in 0..140u32 {
         for x in 0..180u32 {
             let pixel = image.get_pixel(x + 20, y + 10).0;
