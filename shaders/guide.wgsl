@@ -3,6 +3,11 @@
 
 // The target decodes what it is given (an sRGB format); blending is linear then.
 override LINEAR_TARGET: bool = false;
+// A pixel of the target covers more than one of the frame. Known when a pipeline is made, as is the next one, because a card made of
+// software goes through both sides of every condition.
+override SHRINKS: bool = true;
+// There is a correction to be added.
+override CHANGES: bool = true;
 
 struct View {
     // From frame px to the target's clip space.
@@ -10,14 +15,11 @@ struct View {
     clip_offset: vec2f,
     // 1 / the frame's size in px.
     inverse_frame: vec2f,
-    // Texels of the correction.
-    correction_size: vec2f,
     // Left of this frame x nothing is added.
     split_x: f32,
-    // Whether a pixel of the target covers more than one of the frame.
-    shrinks: u32,
     objects: u32,
     columns: u32,
+    unused: u32,
 }
 
 struct Sheet {
@@ -28,6 +30,8 @@ struct Sheet {
 
 @group(0) @binding(0) var<uniform> view: View;
 @group(0) @binding(1) var smooth_sampler: sampler;
+// Looks at the finest level alone.
+@group(0) @binding(6) var fine_sampler: sampler;
 @group(0) @binding(2) var correction: texture_2d<f32>;
 @group(0) @binding(3) var source: texture_2d<f32>;
 @group(0) @binding(4) var reach: texture_2d<u32>;
@@ -58,8 +62,8 @@ fn vertex(in: Vertex) -> Fragment {
 
 // What the pixel around `uv` shows; `dx` and `dy` are its sides, in `uv`.
 fn average(image: texture_2d<f32>, uv: vec2f, dx: vec2f, dy: vec2f) -> vec4f {
-    if (view.shrinks == 0u) {
-        return textureSampleLevel(image, smooth_sampler, uv, 0.0);
+    if (!SHRINKS) {
+        return textureSampleLevel(image, fine_sampler, uv, 0.0);
     }
     // A quarter of the pixel each: sharper than one sample of a level that is as coarse as the pixel.
     let size = vec2f(textureDimensions(image));
@@ -72,17 +76,18 @@ fn average(image: texture_2d<f32>, uv: vec2f, dx: vec2f, dy: vec2f) -> vec4f {
 
 // What the network changed at a place of the frame.
 fn change(frame: vec2f) -> vec3f {
-    if (frame.x < view.split_x) {
+    if (!CHANGES || frame.x < view.split_x) {
         return vec3f(0.0);
     }
-    return textureSampleLevel(correction, smooth_sampler, frame * view.inverse_frame, 0.0).rgb;
+    return textureSampleLevel(correction, fine_sampler, frame * view.inverse_frame, 0.0).rgb;
 }
 
 fn linear_from_srgb(c: vec3f) -> vec3f {
     return select(pow((c + 0.055) / 1.055, vec3f(2.4)), c / 12.92, c <= vec3f(0.04045));
 }
 
-// A premultiplied colour with the network's change, ready for the target.
+// A premultiplied colour with the network's change, ready for the target. Each layer is clamped on its own: at a soft edge between
+// colours at the end of their range that differs a little from clamping the composite.
 fn out(premultiplied: vec3f, alpha: f32, frame: vec2f) -> vec4f {
     let colour = clamp(premultiplied + alpha * change(frame), vec3f(0.0), vec3f(alpha));
     if (LINEAR_TARGET) {
@@ -105,7 +110,7 @@ fn layer(in: Fragment) -> @location(0) vec4f {
 // What was drawn before, moved: no change is added again.
 @fragment
 fn copy(in: Fragment) -> @location(0) vec4f {
-    return textureSampleLevel(texels, smooth_sampler, (in.own - sheet.origin) * sheet.inverse_size, 0.0);
+    return textureSampleLevel(texels, fine_sampler, (in.own - sheet.origin) * sheet.inverse_size, 0.0);
 }
 
 fn datum(i: u32) -> vec4f {
@@ -133,7 +138,11 @@ fn own_of(layer: u32, frame: vec2f) -> vec2f {
     var own = inverse * frame + b.xy;
     if (b.z > 0.0) {
         for (var i = 0; i < 8; i++) {
-            own += inverse * (frame - bent(layer, own));
+            let step = inverse * (frame - bent(layer, own));
+            own += step;
+            if (dot(step, step) < 1e-6) {
+                break;
+            }
         }
     }
     return own;
@@ -177,7 +186,7 @@ fn still(in: Fragment) -> @location(0) vec4f {
     if (stillness < 1.0) {
         // On its way the object covers what it covers.
         let uv = (mine - sheet.origin) * sheet.inverse_size;
-        let gap = 1.0 - textureSampleLevel(texels, smooth_sampler, uv, 0.0).a;
+        let gap = 1.0 - textureSampleLevel(texels, fine_sampler, uv, 0.0).a;
         stillness *= min(4.0 * gap, 1.0);
     }
     let c = average(source, in.own * view.inverse_frame, dx * view.inverse_frame, dy * view.inverse_frame);

@@ -76,7 +76,25 @@ pub fn install(state: &RenderState) {
 /// Draws a frame into `rect` of the window.
 pub fn paint(ui: &egui::Ui, rect: Rect, paint: Paint) {
     let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
-    painter.rect_filled(rect, 0.0, paint.outside);
+    // Around the picture alone (and a little under its edge): painting all of the canvas twice costs a software card much.
+    let view = &paint.screen_from_live;
+    let size = paint.prepared.size();
+    let corner = egui::Pos2::ZERO + view.offset;
+    let inner = Rect::from_min_size(corner, egui::vec2(size.x * view.scale.x, size.y * view.scale.y)).shrink(1.0);
+    let (left, right) = (inner.left().clamp(rect.left(), rect.right()), inner.right().clamp(rect.left(), rect.right()));
+    let (top, bottom) = (inner.top().clamp(rect.top(), rect.bottom()), inner.bottom().clamp(rect.top(), rect.bottom()));
+    let bands = match left < right && top < bottom {
+        true => vec![
+            Rect::from_min_max(rect.min, egui::pos2(rect.right(), top)),
+            Rect::from_min_max(egui::pos2(rect.left(), bottom), rect.max),
+            Rect::from_min_max(egui::pos2(rect.left(), top), egui::pos2(left, bottom)),
+            Rect::from_min_max(egui::pos2(right, top), egui::pos2(rect.right(), bottom)),
+        ],
+        false => vec![rect],
+    };
+    for band in bands.into_iter().filter(Rect::is_positive) {
+        painter.rect_filled(band, 0.0, paint.outside);
+    }
     painter.add(egui_wgpu::Callback::new_paint_callback(rect, CanvasCallback { paint, rect }));
 }
 

@@ -18,6 +18,10 @@ const MOTION_COLUMNS: u32 = 256;
 /// The texture of a soft drag is no larger, px.
 const LARGEST_TILE: f32 = 2048.0;
 
+/// Bits of a pipeline's variant.
+const SHRINKS: usize = 1;
+const CHANGES: usize = 2;
+
 /// Where the picture lies on a target of `size` px: `target = live * scale + offset`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -33,11 +37,10 @@ struct View {
     clip_scale: [f32; 2],
     clip_offset: [f32; 2],
     inverse_frame: [f32; 2],
-    correction_size: [f32; 2],
     split_x: f32,
-    shrinks: u32,
     objects: u32,
     columns: u32,
+    unused: u32,
 }
 
 /// As `Sheet` in the shader.
@@ -72,12 +75,14 @@ struct Tile {
 #[derive(Debug)]
 pub struct GuideRenderer {
     format: wgpu::TextureFormat,
-    layer: wgpu::RenderPipeline,
-    still: wgpu::RenderPipeline,
+    /// For plate and objects, and for the source over holes: plain, shrinking, with a correction, with both.
+    layer: [wgpu::RenderPipeline; 4],
+    still: [wgpu::RenderPipeline; 4],
     copy: wgpu::RenderPipeline,
     common_layout: wgpu::BindGroupLayout,
     sheet_layout: wgpu::BindGroupLayout,
-    sampler: wgpu::Sampler,
+    /// Between the levels, and of the finest alone.
+    samplers: [wgpu::Sampler; 2],
     /// Stands where there is nothing.
     blank: wgpu::TextureView,
     /// Of the window and of the tile.
@@ -91,6 +96,8 @@ pub struct GuideRenderer {
     tile: Option<Tile>,
     /// Where the picture lies in the viewport: left, top, right, bottom.
     frame_px: [i32; 4],
+    /// Which of the pipelines.
+    variant: usize,
 }
 
 impl GuideRenderer {
@@ -119,6 +126,7 @@ impl GuideRenderer {
                 texture(3, filtered),
                 texture(4, wgpu::TextureSampleType::Uint),
                 texture(5, wgpu::TextureSampleType::Float { filterable: false }),
+                entry(6, wgpu::ShaderStages::FRAGMENT, wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering)),
             ],
         });
         let sheet_layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -130,8 +138,10 @@ impl GuideRenderer {
             bind_group_layouts: &[Some(&common_layout), Some(&sheet_layout)],
             immediate_size: 0,
         });
-        let pipeline = |fragment: &str| {
-            let constants = [("LINEAR_TARGET", f64::from(u8::from(format.is_srgb())))];
+        let pipeline = |fragment: &str, variant: usize| {
+            let flag = |on: bool| f64::from(u8::from(on));
+            let (shrinks, changes) = (flag(variant & SHRINKS != 0), flag(variant & CHANGES != 0));
+            let constants = [("LINEAR_TARGET", flag(format.is_srgb())), ("SHRINKS", shrinks), ("CHANGES", changes)];
             let compilation_options = wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() };
             device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
                 label: Some(fragment),
@@ -163,20 +173,23 @@ impl GuideRenderer {
                 cache: None,
             })
         };
-        let buffer = |usage| device.create_buffer(&wgpu::BufferDescriptor { label: Some("guide"), size: 1024, usage, mapped_at_creation: false });
+        let buffer =
+            |usage| device.create_buffer(&wgpu::BufferDescriptor { label: Some("guide"), size: 1024, usage, mapped_at_creation: false });
         let uniforms = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let blank = texture_with(device, queue, wgpu::TextureFormat::Rgba16Float, 1, 1, &[[0; 8]]);
         Self {
             format,
-            layer: pipeline("layer"),
-            still: pipeline("still"),
-            copy: pipeline("copy"),
-            sampler: device.create_sampler(&wgpu::SamplerDescriptor {
-                label: Some("guide"),
-                mag_filter: wgpu::FilterMode::Linear,
-                min_filter: wgpu::FilterMode::Linear,
-                mipmap_filter: wgpu::MipmapFilterMode::Linear,
-                ..Default::default()
+            layer: std::array::from_fn(|variant| pipeline("layer", variant)),
+            still: std::array::from_fn(|variant| pipeline("still", variant)),
+            copy: pipeline("copy", 0),
+            samplers: [wgpu::MipmapFilterMode::Linear, wgpu::MipmapFilterMode::Nearest].map(|mipmap_filter| {
+                device.create_sampler(&wgpu::SamplerDescriptor {
+                    label: Some("guide"),
+                    mag_filter: wgpu::FilterMode::Linear,
+                    min_filter: wgpu::FilterMode::Linear,
+                    mipmap_filter,
+                    ..Default::default()
+                })
             }),
             blank: blank.create_view(&wgpu::TextureViewDescriptor::default()),
             views: [buffer(uniforms), buffer(uniforms)],
@@ -188,6 +201,7 @@ impl GuideRenderer {
             geometry: Geometry::default(),
             tile: None,
             frame_px: [0; 4],
+            variant: 0,
             common_layout,
             sheet_layout,
         }
@@ -223,12 +237,13 @@ impl GuideRenderer {
             clip_scale: (place.scale / place.size * Vec2::new(2.0, -2.0)).into(),
             clip_offset: (place.offset / place.size * Vec2::new(2.0, -2.0) + Vec2::new(-1.0, 1.0)).into(),
             inverse_frame: frame.recip().into(),
-            correction_size: self.correction.as_ref().map_or([1.0; 2], |(_, t)| [t.width() as f32, t.height() as f32]),
-            split_x: if self.correction.is_some() { split_x } else { f32::MAX },
-            shrinks: u32::from(place.scale.min_element() < 0.8),
+            split_x,
             objects: prepared.objects.len() as u32,
             columns: MOTION_COLUMNS,
+            unused: 0,
         };
+        let changes = self.correction.is_some() && paint.compare != Compare::Guide;
+        self.variant = if place.scale.min_element() < 0.8 { SHRINKS } else { 0 } | if changes { CHANGES } else { 0 };
         queue.write_buffer(&self.views[0], 0, bytemuck::bytes_of(&view(place)));
         let tile = paint.liquify.as_ref().map(|liquify| tile_place(liquify, frame, place));
         if let Some(tile) = &tile {
@@ -263,14 +278,15 @@ impl GuideRenderer {
 
     fn draw_layers(&self, pass: &mut wgpu::RenderPass, common: &wgpu::BindGroup) {
         let Some(cut) = &self.cut else { return };
+        let (layer, still) = (&self.layer[self.variant], &self.still[self.variant]);
         pass.set_vertex_buffer(0, self.vertices.slice(..));
         pass.set_bind_group(0, common, &[]);
         for (brush, range) in &self.geometry.draws {
             let (pipeline, sheet) = match brush {
-                Brush::Plate => (&self.layer, Some(&cut.plate)),
-                Brush::Source => (&self.layer, cut.source.as_ref()),
-                Brush::Object(k) => (&self.layer, cut.objects.get(*k).and_then(Option::as_ref)),
-                Brush::Still(k) => (&self.still, cut.objects.get(*k).and_then(Option::as_ref)),
+                Brush::Plate => (layer, Some(&cut.plate)),
+                Brush::Source => (layer, cut.source.as_ref()),
+                Brush::Object(k) => (layer, cut.objects.get(*k).and_then(Option::as_ref)),
+                Brush::Still(k) => (still, cut.objects.get(*k).and_then(Option::as_ref)),
             };
             let Some(sheet) = sheet else { continue };
             pass.set_pipeline(pipeline);
@@ -406,11 +422,12 @@ impl GuideRenderer {
         let cut = self.cut.as_ref();
         let resources = [
             view.as_entire_binding(),
-            wgpu::BindingResource::Sampler(&self.sampler),
+            wgpu::BindingResource::Sampler(&self.samplers[0]),
             texture(correction.as_ref().unwrap_or(&self.blank)),
             texture(cut.and_then(|cut| cut.source_view.as_ref()).unwrap_or(&self.blank)),
             texture(cut.map_or(&nothing, |cut| &cut.reach)),
             texture(&motions),
+            wgpu::BindingResource::Sampler(&self.samplers[1]),
         ];
         let entries: Vec<wgpu::BindGroupEntry> =
             resources.into_iter().enumerate().map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource }).collect();
