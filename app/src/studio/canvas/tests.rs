@@ -10,7 +10,7 @@ use eframe::egui::{
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
 use glam::Vec2;
-use kinebrush_engine::guide::layers::Layers;
+use kinebrush_engine::guide::layers::{CutOptions, Layers};
 use kinebrush_engine::media::picture_file::{load_picture, rgb8};
 use kinebrush_engine::motion::project::Project;
 use kinebrush_engine::motion::region::Region;
@@ -106,7 +106,7 @@ impl Desk {
     fn compile(&mut self) {
         let size = (self.source.width, self.source.height);
         let scene = Arc::new(Scene::new(&self.work.project, size.0, size.1).unwrap());
-        let layers = Arc::new(Layers::new(&self.source, &scene));
+        let layers = Arc::new(Layers::cut(&self.source, &scene.regions, &CutOptions::default()));
         self.compiled = Some(Arc::new(Compiled { revision: 1, scene, layers, cut: 1, scale: 1.0 }));
     }
 }
@@ -277,7 +277,7 @@ fn paths_are_drawn_clicked_and_changed() {
     click(&mut harness, 330.0, 240.0, NONE);
     assert_eq!(path(&harness, 0).handles, []);
     // Two clicks put a key on it, Delete takes the key and then the path.
-    let middle = harness.state_mut().canvas.shapes.path(&path(&harness, 0)).curve[6];
+    let middle = super::shapes::PathShape::new(&path(&harness, 0)).curve[6];
     drag(&mut harness, &[(middle.x, middle.y)], NONE);
     drag(&mut harness, &[(middle.x, middle.y)], NONE);
     assert_eq!(path(&harness, 0).path.len(), 4, "{:?}", steps(&harness));
