@@ -248,6 +248,8 @@ impl Canvas {
         let pos = at.pos;
         let place = map.picture(pos);
         let left = |origin: Pos2| origin.distance(pos) > CLICK_REACH;
+        let seeks_pin = matches!(&self.gesture, Gesture::Draw(draw) if draw.purpose == Purpose::Erase(None));
+        let touched = if seeks_pin { self.pin_at(env, place) } else { None };
         match &mut self.gesture {
             Gesture::None | Gesture::Points(_) => {}
             Gesture::Pan { last } => {
@@ -265,6 +267,9 @@ impl Canvas {
             }
             Gesture::Draw(draw) => {
                 draw.moved |= left(draw.origin);
+                if touched.is_some() {
+                    draw.purpose = Purpose::Erase(touched);
+                }
                 draw.samples.push(Sample { seconds: at.seconds, place: within_reach(place, env.picture) });
                 let is_brush = !matches!(draw.purpose, Purpose::Path(_) | Purpose::Mark(RegionMode::Lasso, _));
                 if let (Some(force), true) = (self.pressure, is_brush) {
