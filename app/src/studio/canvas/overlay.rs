@@ -61,9 +61,9 @@ impl Canvas {
                 continue;
             }
             let near = painter.clip_rect();
-            painter.add(Shape::mesh(filled(&rings, near, PINNED.gamma_multiply(if selected { 0.28 } else { 0.16 }))));
+            painter.add(Shape::mesh(filled(&rings, near, PINNED.gamma_multiply(if selected { 0.32 } else { 0.2 }))));
             for line in hatched(&rings, near, HATCH, map.screen(glam::Vec2::ZERO)) {
-                painter.line_segment(line, Stroke::new(1.0, PINNED.gamma_multiply(0.55)));
+                painter.line_segment(line, Stroke::new(1.0, PINNED.gamma_multiply(0.85)));
             }
             outline(&painter, &rings, PINNED, if selected { 2.5 } else { 1.5 });
         }

@@ -435,7 +435,7 @@ fn the_brush_is_changed_by_keys_by_dragging_and_by_sliders() {
     let before = brush(&harness);
     drag(&mut harness, &[(200.0, 200.0), (260.0, 180.0)], Modifiers::CTRL | Modifiers::COMMAND);
     assert!(brush(&harness).radius_px > before.radius_px * 1.3 && brush(&harness).softness > before.softness);
-    harness.get_by_label("Radius").set_value_accesskit(33.0);
+    harness.get_by_role_and_label(egui::Role::Slider, "Radius").set_value_accesskit(33.0);
     harness.run_steps(2);
     assert!((brush(&harness).radius_px - 33.0).abs() < 0.5 && steps(&harness).is_empty());
 }
