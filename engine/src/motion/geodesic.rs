@@ -252,6 +252,7 @@ mod tests {
     use crate::media::picture_file::load_picture;
     use crate::motion::outline::region_of;
     use crate::motion::project::Project;
+    use crate::motion::region::Region;
     use std::path::Path;
 
     fn scribble(points: &[(f32, f32)], radius: f32) -> Scribble {
@@ -382,6 +383,4 @@ mod tests {
         let t = ((p - w[0]).dot(along) / along.length_squared()).clamp(0.0, 1.0);
         (p - w[0] - along * t).length()
     }
-
-    use crate::motion::region::Region;
 }

@@ -56,6 +56,8 @@ pub struct Drag {
     pub region: Region,
     /// Whether it has a layer of its own already.
     pub on_object: bool,
+    /// Its outline as it was shown when the pointer went down, picture px.
+    pub outline: Vec<Vec<Vec2>>,
     /// Where the pointer went down, on the screen and in the picture.
     pub origin: (Pos2, Vec2),
     /// Where the held place lies on the source picture, and when.
@@ -128,8 +130,10 @@ pub struct Points {
 pub struct KeyMove {
     /// The gesture's number.
     pub gesture: u64,
-    /// What was there before.
-    pub before: Work,
+    /// What is there, with the changes of the gesture so far.
+    pub latest: Work,
+    /// The stroke as it was.
+    pub before: Stroke,
     /// Which stroke.
     pub stroke: usize,
     /// Which key.
@@ -157,6 +161,20 @@ pub struct Done {
 }
 
 impl Gesture {
+    /// Takes in what happened to the work meanwhile, so that it is not undone by the end of the gesture.
+    pub fn rebase(&mut self, work: &Work) {
+        let known = match self {
+            Self::None | Self::Pan { .. } | Self::Resize { .. } => return,
+            Self::Drag(drag) => &mut drag.before,
+            Self::Draw(draw) => &mut draw.before,
+            Self::Points(points) => &mut points.before,
+            Self::Key(held) => &mut held.latest,
+        };
+        if known != work {
+            known.clone_from(work);
+        }
+    }
+
     /// Whether something is held.
     pub fn is_drag(&self) -> bool {
         matches!(self, Self::Drag(_))
@@ -211,8 +229,9 @@ impl Canvas {
             Gesture::Drag(drag) => stroke_added(steps.drag, &drag.before, self.gesture.stroke_so_far(self.tolerance_px())?),
             Gesture::Points(points) => stroke_added(steps.path, &points.before, self.clicked_stroke(points)?),
             Gesture::Key(held) => {
-                let mut work = held.before.clone();
+                let mut work = held.latest.clone();
                 let stroke = work.project.strokes.get_mut(held.stroke)?;
+                stroke.clone_from(&held.before);
                 let label = match held.handle {
                     None => {
                         edit::move_key(stroke, held.key, held.place + held.grip, self.picture);
@@ -225,7 +244,7 @@ impl Canvas {
                         steps.bend_path
                     }
                 };
-                (work != held.before).then_some(Done { label, work, select: None })
+                (work != held.latest).then_some(Done { label, work, select: None })
             }
             Gesture::Draw(draw) => match &draw.purpose {
                 Purpose::Path(region) => {

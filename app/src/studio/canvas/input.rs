@@ -185,11 +185,15 @@ impl Canvas {
         if let Some(drag) = live {
             actions.push(Action::Hand(Hand::Press { drag, region: grip.region.clone(), place: grip.source, time: Instant::now() }));
         }
+        let map = self.view.transform(env.rect, env.picture);
+        let rings = self.rings(env, &grip.region, &map);
+        let outline = rings.iter().map(|ring| ring.iter().map(|place| map.picture(*place)).collect()).collect();
         self.gesture = Gesture::Drag(Box::new(Drag {
             live,
             before: env.work.clone(),
             region: grip.region,
             on_object: grip.on_object,
+            outline,
             origin: (at.pos, place),
             samples: vec![Sample { seconds: at.seconds, place: grip.source }],
             first_frame: env.frame.max(0.0).floor(),
@@ -206,9 +210,10 @@ impl Canvas {
             let path = &env.work.project.strokes[stroke];
             let way = path.handles.iter().find(|handle| handle.0 == key).map_or(Vec2::ZERO, |handle| Vec2::new(handle.1, handle.2));
             let held = path.path[key].place + side.map_or(Vec2::ZERO, |side| way * side);
-            let (before, gesture) = (env.work.clone(), self.next_gesture());
+            let (before, latest, gesture) = (path.clone(), env.work.clone(), self.next_gesture());
             self.gesture = Gesture::Key(Box::new(KeyMove {
                 gesture,
+                latest,
                 before,
                 stroke,
                 key,
@@ -243,6 +248,8 @@ impl Canvas {
         let pos = at.pos;
         let place = map.picture(pos);
         let left = |origin: Pos2| origin.distance(pos) > CLICK_REACH;
+        let seeks_pin = matches!(&self.gesture, Gesture::Draw(draw) if draw.purpose == Purpose::Erase(None));
+        let touched = if seeks_pin { self.pin_at(env, place) } else { None };
         match &mut self.gesture {
             Gesture::None | Gesture::Points(_) => {}
             Gesture::Pan { last } => {
@@ -260,6 +267,9 @@ impl Canvas {
             }
             Gesture::Draw(draw) => {
                 draw.moved |= left(draw.origin);
+                if touched.is_some() {
+                    draw.purpose = Purpose::Erase(touched);
+                }
                 draw.samples.push(Sample { seconds: at.seconds, place: within_reach(place, env.picture) });
                 let is_brush = !matches!(draw.purpose, Purpose::Path(_) | Purpose::Mark(RegionMode::Lasso, _));
                 if let (Some(force), true) = (self.pressure, is_brush) {

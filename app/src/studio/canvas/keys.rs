@@ -92,7 +92,11 @@ impl Canvas {
             }
             Gesture::None if env.selection != Selection::None => actions.push(Action::Select(Selection::None)),
             Gesture::Key(held) => {
-                actions.push(Action::Edit { label: TEXTS.steps.move_key, gesture: held.gesture, work: Box::new(held.before) });
+                let mut work = held.latest;
+                if let Some(stroke) = work.project.strokes.get_mut(held.stroke) {
+                    *stroke = held.before;
+                    actions.push(Action::Edit { label: TEXTS.steps.move_key, gesture: held.gesture, work: Box::new(work) });
+                }
             }
             Gesture::Drag(drag) => {
                 if let (Some(number), Some(last)) = (drag.live, drag.samples.last()) {

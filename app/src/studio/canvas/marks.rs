@@ -52,6 +52,15 @@ impl SmartMark {
         (work != *before).then_some(work)
     }
 
+    /// Takes in what happened to the work meanwhile.
+    pub fn rebase(&mut self, work: &Work) {
+        if let Some((before, _)) = &mut self.before
+            && before != work
+        {
+            before.clone_from(work);
+        }
+    }
+
     /// Gives up the scribble under way.
     pub fn cancel(&mut self) {
         self.before = None;
@@ -98,7 +107,11 @@ impl Canvas {
 
     /// Takes in what was found.
     pub(super) fn smart_answers(&mut self, env: &Env<'_>, actions: &mut Vec<Action>) {
-        let Some((number, region)) = self.smart.thread.answer() else { return };
+        let answer = self.smart.thread.answer();
+        if self.smart.waits() && !self.smart.thread.works() && answer.is_none() {
+            self.smart.cancel();
+        }
+        let Some((number, region)) = answer else { return };
         if self.smart.before.is_none() {
             return;
         }

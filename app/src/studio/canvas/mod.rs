@@ -185,6 +185,8 @@ impl Canvas {
         ui.advance_cursor_after_rect(whole);
 
         self.see(source, picture);
+        self.gesture.rebase(work);
+        self.smart.rebase(work);
         self.shapes.begin_frame();
         let context = ui.ctx().clone();
         let touch = context.input(|input| input.any_touches());
@@ -229,6 +231,9 @@ impl Canvas {
             self.tool = tool;
             if !self.gesture.is_drag() {
                 self.gesture = Gesture::None;
+                if !self.smart.waits() {
+                    self.smart.cancel();
+                }
             }
         }
     }

@@ -40,7 +40,7 @@ impl Canvas {
     }
 
     /// The outline of `region` on the screen, where its layer is at the frame that is shown.
-    fn rings(&mut self, env: &Env<'_>, region: &Region, map: &ScreenFromPicture) -> Vec<Vec<Pos2>> {
+    pub(super) fn rings(&mut self, env: &Env<'_>, region: &Region, map: &ScreenFromPicture) -> Vec<Vec<Pos2>> {
         let rings = self.shapes.rings(region, env.picture, env.compiled);
         let motion = self.shapes.motion_of(region, env.compiled, env.whole_frame());
         let place = |point: &glam::Vec2| match &motion {
@@ -61,9 +61,9 @@ impl Canvas {
                 continue;
             }
             let near = painter.clip_rect();
-            painter.add(Shape::mesh(filled(&rings, near, PINNED.gamma_multiply(if selected { 0.28 } else { 0.16 }))));
+            painter.add(Shape::mesh(filled(&rings, near, PINNED.gamma_multiply(if selected { 0.32 } else { 0.2 }))));
             for line in hatched(&rings, near, HATCH, map.screen(glam::Vec2::ZERO)) {
-                painter.line_segment(line, Stroke::new(1.0, PINNED.gamma_multiply(0.55)));
+                painter.line_segment(line, Stroke::new(1.0, PINNED.gamma_multiply(0.85)));
             }
             outline(&painter, &rings, PINNED, if selected { 2.5 } else { 1.5 });
         }
@@ -145,14 +145,11 @@ impl Canvas {
         };
         match &self.gesture {
             Gesture::Drag(drag) => {
-                let way: Vec<Pos2> =
-                    drag.samples.iter().map(|sample| map.screen(sample.place - drag.samples[0].place + drag.origin.1)).collect();
-                let (region, shift) = (drag.region.clone(), way.last().copied().unwrap_or_default() - drag.origin.0);
+                let shift = drag.shift();
+                let way = drag.samples.iter().map(|sample| map.screen(sample.place - drag.samples[0].place + drag.origin.1)).collect();
                 both(way, PATH, 1.5);
-                let mut rings = self.rings(env, &region, map);
-                // Where the layer is shown already, it is at the hand; before that its outline goes ahead.
-                rings.iter_mut().flatten().for_each(|place| *place += shift);
-                outline(painter, &rings, DRIVEN, 1.5);
+                let moved = |ring: &Vec<glam::Vec2>| ring.iter().map(|place| map.screen(*place + shift)).collect();
+                outline(painter, &drag.outline.iter().map(moved).collect::<Vec<_>>(), DRIVEN, 1.5);
             }
             Gesture::Points(points) => {
                 let mut line: Vec<Pos2> = points.places.iter().map(|place| map.screen(*place)).collect();

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use eframe::egui;
 use kinebrush_engine::motion::geodesic::{Scribble, Selector};
 use kinebrush_engine::motion::outline::region_of;
@@ -49,11 +49,25 @@ impl Smart {
         self.asked
     }
 
+    /// Whether answers may still come.
+    pub fn works(&self) -> bool {
+        self.channels.is_some()
+    }
+
     /// The newest answer since the last call, with its number.
     pub fn answer(&mut self) -> Option<(u64, Option<Region>)> {
         self.send();
         let (_, answers) = self.channels.as_ref()?;
-        let newest = answers.try_iter().last();
+        let mut newest = None;
+        let gone = loop {
+            match answers.try_recv() {
+                Ok(answer) => newest = Some(answer),
+                Err(nothing) => break nothing == TryRecvError::Disconnected,
+            }
+        };
+        if gone {
+            self.channels = None;
+        }
         if newest.is_some() {
             self.send();
         }
@@ -61,10 +75,12 @@ impl Smart {
     }
 
     fn send(&mut self) {
-        if let (Some((requests, _)), Some(waiting)) = (&self.channels, self.waiting.take())
-            && let Err(TrySendError::Full(waiting)) = requests.try_send(waiting)
-        {
-            self.waiting = Some(waiting);
+        let (Some((requests, _)), Some(waiting)) = (&self.channels, self.waiting.take()) else { return };
+        match requests.try_send(waiting) {
+            Ok(()) => {}
+            Err(TrySendError::Full(waiting)) => self.waiting = Some(waiting),
+            // The thread is gone: the next request starts another.
+            Err(TrySendError::Disconnected(_)) => self.channels = None,
         }
     }
 }

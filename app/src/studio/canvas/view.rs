@@ -6,8 +6,8 @@
 use eframe::egui::{Pos2, Rect};
 use glam::Vec2;
 
-/// Part of the canvas that a fitted picture leaves free on each side, points.
-const MARGIN: f32 = 16.0;
+/// Part of the canvas that a fitted picture leaves free at the sides, points; above and below there is room for the tool's bar.
+const MARGIN: Vec2 = Vec2::new(16.0, 50.0);
 /// Largest zoom, screen points per picture px.
 const LARGEST: f32 = 40.0;
 /// Smallest zoom, as part of that which fits.
@@ -96,8 +96,8 @@ fn middle(rect: Rect) -> Vec2 {
 }
 
 fn fit_scale(rect: Rect, size: (usize, usize)) -> f32 {
-    let room = |points: f32, px: usize| (points - 2.0 * MARGIN).max(8.0) / px.max(1) as f32;
-    room(rect.width(), size.0).min(room(rect.height(), size.1)).min(LARGEST)
+    let room = |points: f32, margin: f32, px: usize| (points - 2.0 * margin).max(8.0) / px.max(1) as f32;
+    room(rect.width(), MARGIN.x, size.0).min(room(rect.height(), MARGIN.y, size.1)).min(LARGEST)
 }
 
 fn inside(center: Vec2, size: (usize, usize)) -> Vec2 {
@@ -155,10 +155,8 @@ mod tests {
     fn fitted_pictures_fill_the_canvas_and_actual_pixels_are_pixels() {
         let shown = View::Fit.transform(canvas(), SIZE).picture_rect(SIZE);
         assert!(canvas().contains_rect(shown) && shown.center().distance(canvas().center()) < 1e-3);
-        assert!(
-            (shown.width() - canvas().width() + 2.0 * MARGIN).abs() < 1.0
-                || (shown.height() - canvas().height() + 2.0 * MARGIN).abs() < 1.0
-        );
+        let free = canvas().size() - shown.size();
+        assert!((free.x - 2.0 * MARGIN.x).abs() < 1.0 || (free.y - 2.0 * MARGIN.y).abs() < 1.0, "{free:?}");
         assert_eq!(View::Fit.actual_pixels(2.0, canvas(), SIZE).transform(canvas(), SIZE).scale, 0.5);
     }
 }
