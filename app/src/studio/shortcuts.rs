@@ -270,10 +270,19 @@ pub fn keys_of(ctx: &egui::Context, command: Command) -> String {
 fn spelled(ctx: &egui::Context, keys: &[KeyboardShortcut]) -> String {
     let is_mac = ctx.os().is_mac();
     let names = if is_mac { ModifierNames::SYMBOLS } else { ModifierNames::NAMES };
-    let spell = |keys: &KeyboardShortcut| match keys.logical_key {
-        Key::ArrowLeft => "Left".to_owned(),
-        Key::ArrowRight => "Right".to_owned(),
-        _ => keys.format(&names, is_mac),
+    let spell = |keys: &KeyboardShortcut| {
+        let key = match keys.logical_key {
+            Key::ArrowLeft => "Left",
+            Key::ArrowRight => "Right",
+            // Keys that write a character are called by it.
+            Key::Comma => ",",
+            Key::OpenBracket => "[",
+            Key::CloseBracket => "]",
+            Key::Questionmark => "?",
+            other => other.name(),
+        };
+        let modifiers = names.format(&keys.modifiers, is_mac);
+        if modifiers.is_empty() { key.to_owned() } else { modifiers + names.concat + key }
     };
     keys.iter().map(spell).collect::<Vec<_>>().join("  /  ")
 }
