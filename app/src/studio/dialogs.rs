@@ -86,7 +86,7 @@ impl Dialog {
     /// Draws the question over everything; its answer, once.
     pub fn dialog_ui(&mut self, ctx: &egui::Context, strings: &Strings) -> Option<Answer> {
         let (texts, cancel) = (&strings.dialogs, strings.common.cancel);
-        let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
+        let modal = Modal::new(Id::unique("dialog")).frame(theme::dialog_frame(ctx)).show(ctx, |ui| {
             ui.set_width(440.0_f32.min(ui.ctx().content_rect().width() - 64.0));
             let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self {

@@ -325,8 +325,8 @@ fn group_ui(ui: &mut egui::Ui, group: Group, texts: &Texts) {
     for entry in TABLE.iter().filter(|entry| entry.group == group) {
         ui.horizontal(|ui| {
             let keys = spelled(ui.ctx(), entry.keys);
-            ui.allocate_ui_with_layout(egui::vec2(112.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.set_min_width(112.0);
+            ui.allocate_ui_with_layout(egui::vec2(148.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.set_min_width(148.0);
                 egui::Frame::new().fill(tokens.raised).corner_radius(4.0).inner_margin(egui::Margin::symmetric(7, 2)).show(ui, |ui| {
                     ui.label(RichText::new(keys).size(12.5).color(tokens.text));
                 });

@@ -137,7 +137,7 @@ fn toast_ui(ui: &mut egui::Ui, toast: &Toast, width: f32, strings: &Strings) -> 
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 let clicked = ui.small_button("×").on_hover_text(strings.common.dismiss);
                 clicked.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, strings.common.dismiss));
-                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center).with_main_wrap(true), |ui| {
+                ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
                     ui.add(egui::Label::new(count).wrap());
                 });
                 clicked.clicked()
