@@ -86,7 +86,7 @@ impl Dialog {
     /// Draws the question over everything; its answer, once.
     pub fn dialog_ui(&mut self, ctx: &egui::Context, strings: &Strings) -> Option<Answer> {
         let (texts, cancel) = (&strings.dialogs, strings.common.cancel);
-        let modal = Modal::new(Id::unique("dialog")).show(ctx, |ui| {
+        let modal = Modal::new(Id::unique("dialog")).frame(theme::dialog_frame(ctx)).show(ctx, |ui| {
             ui.set_width(440.0_f32.min(ui.ctx().content_rect().width() - 64.0));
             let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self {
@@ -113,15 +113,15 @@ impl Dialog {
                     text_ui(ui, title, texts.path_text);
                     let label = ui.label(texts.path_label);
                     let field = ui.add(TextEdit::singleline(text).desired_width(f32::INFINITY)).labelled_by(label.id);
-                    // The first thing to do here is to type.
-                    if ui.memory(|memory| memory.focused().is_none()) {
-                        field.request_focus();
-                    }
                     ui.add_space(theme::space::LARGE);
                     let chosen = typed_path(text, purpose).map(|path| Answer::Path(purpose.clone(), path));
                     let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
                     if entered && chosen.is_some() {
                         return chosen;
+                    }
+                    // The first thing to do here is to type.
+                    if ui.memory(|memory| memory.focused().is_none()) {
+                        field.request_focus();
                     }
                     let is_complete = chosen.is_some();
                     buttons_ui(ui, vec![(verb, chosen.unwrap_or(Answer::Cancel)), (cancel, Answer::Cancel)], is_complete)

@@ -12,6 +12,7 @@ use eframe::egui::{TextureOptions, Vec2, WidgetInfo, pos2, vec2};
 use kinebrush_engine::media::atomic::write_atomic;
 use kinebrush_engine::media::picture_file::{load_picture, rgb8};
 use kinebrush_engine::motion::project::Project;
+use kinebrush_engine::motion::stroke::{Stroke as Motion, Trajectory};
 use kinebrush_engine::{Error, Result};
 
 use super::action::Action;
@@ -144,13 +145,15 @@ impl Gallery {
         ui.label(RichText::new(texts.title).size(30.0).strong());
         ui.label(RichText::new(texts.tagline).color(tokens.muted).size(15.0));
         ui.add_space(space::LARGE);
-        for recovery in &self.found.recoveries {
-            recovery_ui(ui, recovery, strings, asked);
+        for (i, recovery) in self.found.recoveries.iter().enumerate() {
+            recovery_ui(ui, recovery, i == 0, strings, asked);
             ui.add_space(space::MEDIUM);
         }
         ui.horizontal(|ui| {
-            let open = theme::primary_button(tokens, texts.open).min_size(vec2(150.0, 36.0));
-            if ui.add(open).on_hover_text(texts.open_hint).clicked() {
+            // A cut-off session comes first: then its button is the one that stands out.
+            let is_first = self.found.recoveries.is_empty();
+            let open = if is_first { theme::primary_button(tokens, texts.open) } else { egui::Button::new(texts.open) };
+            if ui.add(open.min_size(vec2(150.0, 36.0))).on_hover_text(texts.open_hint).clicked() {
                 asked.push(GalleryAction::Action(Action::AskOpen));
             }
             let paste = egui::Button::new(texts.paste).min_size(vec2(88.0, 36.0));
@@ -164,14 +167,19 @@ impl Gallery {
         if self.job.is_some() {
             ui.label(RichText::new(texts.loading).color(tokens.muted));
         }
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing = Vec2::splat(space::LARGE);
-            for (card, texture) in self.found.cards.iter().zip(&self.textures) {
-                if card_ui(ui, card, texture, tokens).clicked() {
-                    asked.push(GalleryAction::Action(Action::Open(card.path.clone())));
+        let columns = (((ui.available_width() + space::LARGE) / (CARD_PICTURE.x + space::LARGE)) as usize).max(1);
+        let cards: Vec<_> = self.found.cards.iter().zip(&self.textures).collect();
+        for row in cards.chunks(columns) {
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().item_spacing.x = space::LARGE;
+                for (card, texture) in row {
+                    if card_ui(ui, card, texture, tokens).clicked() {
+                        asked.push(GalleryAction::Action(Action::Open(card.path.clone())));
+                    }
                 }
-            }
-        });
+            });
+            ui.add_space(space::LARGE - ui.spacing().item_spacing.y);
+        }
         ui.add_space(space::MEDIUM);
         theme::heading_ui(ui, texts.recent);
         if self.found.recent.is_empty() {
@@ -193,9 +201,9 @@ impl Gallery {
 }
 
 /// "Restore the last session?"
-fn recovery_ui(ui: &mut egui::Ui, recovery: &Arc<Recovery>, strings: &Strings, asked: &mut Vec<GalleryAction>) {
+fn recovery_ui(ui: &mut egui::Ui, recovery: &Arc<Recovery>, is_first: bool, strings: &Strings, asked: &mut Vec<GalleryAction>) {
     let (texts, tokens) = (&strings.gallery, theme::tokens(ui));
-    theme::card_frame(tokens).stroke(Stroke::new(1.0, tokens.accent)).show(ui, |ui| {
+    theme::card_frame(tokens).stroke(Stroke::new(1.0, if is_first { tokens.accent } else { tokens.line })).show(ui, |ui| {
         ui.horizontal(|ui| {
             ui.vertical(|ui| {
                 ui.label(RichText::new(texts.restore_title).strong().size(15.0));
@@ -204,7 +212,8 @@ fn recovery_ui(ui: &mut egui::Ui, recovery: &Arc<Recovery>, strings: &Strings, a
                 ui.label(RichText::new(text).color(tokens.muted));
             });
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                if ui.add(theme::primary_button(tokens, texts.restore).min_size(theme::BUTTON_SIZE)).clicked() {
+                let restore = if is_first { theme::primary_button(tokens, texts.restore) } else { egui::Button::new(texts.restore) };
+                if ui.add(restore.min_size(theme::BUTTON_SIZE)).clicked() {
                     asked.push(GalleryAction::Restore(recovery.clone()));
                 }
                 if ui.add(egui::Button::new(texts.discard).min_size(theme::BUTTON_SIZE)).clicked() {
@@ -241,7 +250,8 @@ fn card_ui(ui: &mut egui::Ui, card: &Card, texture: &TextureHandle, tokens: &Tok
         // A dark line beneath: blue is seen on any picture.
         inside.add(egui::Shape::line(places.clone(), Stroke::new(4.5, Color32::from_black_alpha(130))));
         inside.add(egui::Shape::line(places.clone(), Stroke::new(2.0, theme::DARK.path)));
-        if let [.., before, end] = places[..] {
+        // Eased paths end slowly: the last steps are too short to tell the direction.
+        if let [.., before, _, _, _, end] = places[..] {
             let way = (end - before).normalized() * 9.0;
             let tip = [end + way, end + way.rot90() * 0.55, end - way.rot90() * 0.55];
             inside.add(egui::Shape::convex_polygon(tip.to_vec(), theme::DARK.path, Stroke::new(1.0, Color32::from_black_alpha(130))));
@@ -251,11 +261,10 @@ fn card_ui(ui: &mut egui::Ui, card: &Card, texture: &TextureHandle, tokens: &Tok
     let text = Rect::from_min_max(picture.left_bottom(), rect.max).shrink2(vec2(12.0, 9.0));
     painter.text(text.min, Align2::LEFT_TOP, &card.name, FontId::proportional(14.5), tokens.text);
     let sentence = text.with_min_y(text.min.y + 21.0);
-    ui.scope_builder(UiBuilder::new().max_rect(sentence), |ui| {
-        let label = egui::Label::new(RichText::new(&card.description).color(tokens.muted).size(12.0)).wrap().selectable(false);
-        ui.set_clip_rect(sentence.intersect(ui.clip_rect()));
-        ui.add(label);
-    });
+    // A child of its own: the card has its place already.
+    let mut child = ui.new_child(UiBuilder::new().max_rect(sentence).layout(Layout::top_down(Align::Min)));
+    child.set_clip_rect(sentence.intersect(ui.clip_rect()));
+    child.add(egui::Label::new(RichText::new(&card.description).color(tokens.muted).size(12.0)).wrap().selectable(false));
     response.on_hover_cursor(egui::CursorIcon::PointingHand)
 }
 
@@ -287,7 +296,13 @@ fn card(path: &Path) -> Result<Card> {
     let (left, top) = ((small.width - width) / 2, (small.height - height) / 2);
     let part = kinebrush_engine::picture::Picture::from_fn(width, height, |x, y| small.at(x + left, y + top));
     let place = |x: f32, y: f32| ((x * scale - left as f32) / width as f32, (y * scale - top as f32) / height as f32);
-    let paths = project.strokes.iter().map(|stroke| stroke.path.iter().map(|key| place(key.place.x, key.place.y)).collect()).collect();
+    let curve = |stroke: &Motion| {
+        let trajectory = Trajectory::new(stroke);
+        let [begin, .., end] = stroke.path[..] else { return Vec::new() };
+        let at = |i: usize| begin.place + trajectory.displacement(begin.frame + (end.frame - begin.frame) * i as f32 / 32.0);
+        (0..=32).map(at).map(|at| place(at.x, at.y)).collect()
+    };
+    let paths = project.strokes.iter().map(curve).collect();
     Ok(Card {
         path: path.to_owned(),
         name: project.name.clone(),
@@ -376,9 +391,10 @@ mod tests {
         harness.get_by_label("there.png").click();
         harness.run();
         assert!(matches!(&harness.state().1[..], [GalleryAction::Action(Action::Open(path))] if *path == there));
-        harness.get_by_label("Paste").click();
-        harness.get_by_label("Open a picture…").click();
-        harness.run();
+        for button in ["Open a picture…", "Paste"] {
+            harness.get_by_label(button).click();
+            harness.run();
+        }
         let asked: Vec<_> = harness.state().1[1..].iter().map(|action| format!("{action:?}")).collect();
         assert_eq!(asked, ["Action(AskOpen)", "Action(Paste)"]);
     }

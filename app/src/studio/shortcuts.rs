@@ -270,10 +270,19 @@ pub fn keys_of(ctx: &egui::Context, command: Command) -> String {
 fn spelled(ctx: &egui::Context, keys: &[KeyboardShortcut]) -> String {
     let is_mac = ctx.os().is_mac();
     let names = if is_mac { ModifierNames::SYMBOLS } else { ModifierNames::NAMES };
-    let spell = |keys: &KeyboardShortcut| match keys.logical_key {
-        Key::ArrowLeft => "Left".to_owned(),
-        Key::ArrowRight => "Right".to_owned(),
-        _ => keys.format(&names, is_mac),
+    let spell = |keys: &KeyboardShortcut| {
+        let key = match keys.logical_key {
+            Key::ArrowLeft => "Left",
+            Key::ArrowRight => "Right",
+            // Keys that write a character are called by it.
+            Key::Comma => ",",
+            Key::OpenBracket => "[",
+            Key::CloseBracket => "]",
+            Key::Questionmark => "?",
+            other => other.name(),
+        };
+        let modifiers = names.format(&keys.modifiers, is_mac);
+        if modifiers.is_empty() { key.to_owned() } else { modifiers + names.concat + key }
     };
     keys.iter().map(spell).collect::<Vec<_>>().join("  /  ")
 }
@@ -316,8 +325,8 @@ fn group_ui(ui: &mut egui::Ui, group: Group, texts: &Texts) {
     for entry in TABLE.iter().filter(|entry| entry.group == group) {
         ui.horizontal(|ui| {
             let keys = spelled(ui.ctx(), entry.keys);
-            ui.allocate_ui_with_layout(egui::vec2(112.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.set_min_width(112.0);
+            ui.allocate_ui_with_layout(egui::vec2(148.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.set_min_width(148.0);
                 egui::Frame::new().fill(tokens.raised).corner_radius(4.0).inner_margin(egui::Margin::symmetric(7, 2)).show(ui, |ui| {
                     ui.label(RichText::new(keys).size(12.5).color(tokens.text));
                 });

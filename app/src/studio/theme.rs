@@ -132,6 +132,11 @@ pub fn page_frame(tokens: &Tokens) -> egui::Frame {
     egui::Frame::new().fill(tokens.panel).inner_margin(Margin::same(space::PAGE as i8))
 }
 
+/// A question over everything.
+pub fn dialog_frame(ctx: &egui::Context) -> egui::Frame {
+    egui::Frame::window(&ctx.global_style()).inner_margin(Margin::same(24))
+}
+
 /// A thing that stands out of a panel.
 pub fn card_frame(tokens: &Tokens) -> egui::Frame {
     egui::Frame::new()

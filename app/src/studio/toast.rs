@@ -135,9 +135,9 @@ fn toast_ui(ui: &mut egui::Ui, toast: &Toast, width: f32, strings: &Strings) -> 
             ui.label(RichText::new(kind).color(colour).strong());
             let count = if toast.count > 1 { format!("{} (×{})", toast.text, toast.count) } else { toast.text.clone() };
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                let clicked = ui.small_button("✕").on_hover_text(strings.common.dismiss);
+                let clicked = ui.small_button("×").on_hover_text(strings.common.dismiss);
                 clicked.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, strings.common.dismiss));
-                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center).with_main_wrap(true), |ui| {
+                ui.with_layout(egui::Layout::top_down(egui::Align::Min), |ui| {
                     ui.add(egui::Label::new(count).wrap());
                 });
                 clicked.clicked()
