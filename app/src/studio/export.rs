@@ -324,7 +324,11 @@ impl ExportDialog {
         });
         if self.format == Format::Mp4 {
             row(ui, texts::QUALITY, |ui| {
-                choose(ui, &mut self.quality, &[(texts::SMALL, Quality::Small), (texts::GOOD, Quality::Good), (texts::BEST, Quality::Best)]);
+                choose(
+                    ui,
+                    &mut self.quality,
+                    &[(texts::SMALL, Quality::Small), (texts::GOOD, Quality::Good), (texts::BEST, Quality::Best)],
+                );
             });
         }
         if self.format != before {
@@ -417,7 +421,8 @@ impl ExportDialog {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.add_enabled_ui(request.is_some(), |ui| {
                     let color = if request.is_some() { look.on_accent } else { look.off };
-                    let start = eframe::egui::Button::new(RichText::new(texts::EXPORT).color(color)).fill(look.accent).min_size(vec2(96.0, 28.0));
+                    let start =
+                        eframe::egui::Button::new(RichText::new(texts::EXPORT).color(color)).fill(look.accent).min_size(vec2(96.0, 28.0));
                     if ui.add(start).clicked() {
                         action = request.map(ExportAction::Start);
                     }
@@ -516,7 +521,8 @@ fn job_ui(ui: &mut Ui, job: &JobView) -> Option<ExportAction> {
             if button(ui, Icon::Close, "", &format!("{} {name}", texts::DISMISS), texts::DISMISS, false).clicked() {
                 action = Some(ExportAction::Dismiss(job.id));
             }
-            if job.state == JobState::Done && ui.button(texts::SHOW_FILE).accessible_name(format!("{} {name}", texts::SHOW_FILE)).clicked() {
+            if job.state == JobState::Done && ui.button(texts::SHOW_FILE).accessible_name(format!("{} {name}", texts::SHOW_FILE)).clicked()
+            {
                 action = Some(ExportAction::ShowFile(job.path.clone()));
             }
         });
@@ -650,7 +656,10 @@ mod tests {
     fn what_is_chosen_is_what_is_asked_for() {
         let mut harness = harness(Bench::new(), egui::Theme::Dark);
         let request = start(&mut harness);
-        assert_eq!((request.what, request.frames.clone(), request.size, request.format), (What::Take(2), 0..640, (1600, 1200), Format::Mp4));
+        assert_eq!(
+            (request.what, request.frames.clone(), request.size, request.format),
+            (What::Take(2), 0..640, (1600, 1200), Format::Mp4)
+        );
         assert_eq!(request.path, Path::new("/home/someone/Videos/Pulling out the spoon Take 2.mp4"));
         for label in [texts::LOOP_RANGE, texts::BEST, texts::FIT_720] {
             click(&mut harness, label);

@@ -3,8 +3,8 @@
 //! Invariant: nothing is deleted by a single click. Guarded by the tests below.
 
 use eframe::egui::{
-    Align, Color32, CursorIcon, Id, Key, Layout, Rect, Role, ScrollArea, Sense, Shape, Stroke as Line, StrokeKind, TextEdit, TextureHandle, Ui,
-    UiBuilder, WidgetInfo, pos2, vec2,
+    Align, Color32, CursorIcon, Id, Key, Layout, Rect, Role, ScrollArea, Sense, Shape, Stroke as Line, StrokeKind, TextEdit, TextureHandle,
+    Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 use super::status::bytes;
@@ -115,11 +115,24 @@ fn in_families(takes: &[TakeItem]) -> Vec<(usize, usize)> {
 /// From above the parent to above the branch.
 fn branch_line(ui: &Ui, parent: Rect, branch: Rect, color: Color32) {
     let y = parent.top() - 5.0;
-    let points = vec![pos2(parent.center().x, parent.top()), pos2(parent.center().x, y), pos2(branch.center().x, y), pos2(branch.center().x, branch.top())];
+    let points = vec![
+        pos2(parent.center().x, parent.top()),
+        pos2(parent.center().x, y),
+        pos2(branch.center().x, y),
+        pos2(branch.center().x, branch.top()),
+    ];
     ui.painter().add(Shape::line(points, Line::new(1.5, color)));
 }
 
-fn card_ui(ui: &mut Ui, rect: Rect, take: &TakeItem, from: Option<&str>, shown: bool, asking: &mut Option<Asking>, actions: &mut Vec<TakeAction>) {
+fn card_ui(
+    ui: &mut Ui,
+    rect: Rect,
+    take: &TakeItem,
+    from: Option<&str>,
+    shown: bool,
+    asking: &mut Option<Asking>,
+    actions: &mut Vec<TakeAction>,
+) {
     let look = Look::of(ui);
     let card = ui.interact(rect, Id::unique("take").with(take.id), Sense::click()).on_hover_cursor(CursorIcon::PointingHand);
     card.widget_info(|| WidgetInfo::selected(Role::ListItem, true, shown, &take.name));

@@ -37,7 +37,8 @@ impl Timeline {
                 let left = eframe::egui::Rect::from_min_size(rect.min, vec2(LEFT, rect.height()));
                 let below = ui.scope_builder(UiBuilder::new().max_rect(left), |ui| self.timing_ui(ui, i, stroke, t, actions)).response.rect;
                 let right = eframe::egui::Rect::from_min_max(rect.min + vec2(LEFT + 14.0, 0.0), rect.max);
-                let other = ui.scope_builder(UiBuilder::new().max_rect(right), |ui| self.stroke_rows_ui(ui, i, stroke, t, actions)).response.rect;
+                let other =
+                    ui.scope_builder(UiBuilder::new().max_rect(right), |ui| self.stroke_rows_ui(ui, i, stroke, t, actions)).response.rect;
                 ui.advance_cursor_after_rect(below.union(other));
             }
             Selection::Pin(i) => self.pin_rows_ui(ui, i, t, actions),
@@ -98,7 +99,11 @@ impl Timeline {
             let region = edit::softened(&stroke.region, softness);
             // The layer stays one: every stroke that moves it gets the same region.
             actions.push(edit_work(t, texts::SOFTEN, gesture, |work| {
-                work.project.strokes.iter_mut().filter(|other| other.region == stroke.region).for_each(|other| other.region = region.clone());
+                work.project
+                    .strokes
+                    .iter_mut()
+                    .filter(|other| other.region == stroke.region)
+                    .for_each(|other| other.region = region.clone());
             }));
         }
         row(ui, "", |ui| {
