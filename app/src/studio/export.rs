@@ -6,9 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{
-    Align, DragValue, Layout, ProgressBar, Response, RichText, Role, ScrollArea, Sense, TextEdit, TextStyle, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{Align, DragValue, Layout, ProgressBar, Response, RichText, ScrollArea, Sense, TextEdit, TextStyle, Ui, vec2};
 
 use super::takes::TakeItem;
 use super::timeline::{Icon, Look, body, button, clock, segments, small, texts};
@@ -552,8 +550,7 @@ fn choose<T: Copy + PartialEq>(ui: &mut Ui, value: &mut T, kinds: &[(&str, T)]) 
 fn row(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
-        let (rect, response) = ui.allocate_exact_size(vec2(CAPTION, 26.0), Sense::hover());
-        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, caption));
+        let (rect, _) = ui.allocate_exact_size(vec2(CAPTION, 26.0), Sense::hover());
         let look = Look::of(ui);
         ui.painter().text(rect.left_center(), eframe::egui::Align2::LEFT_CENTER, caption, body(), look.quiet);
         content(ui);
@@ -563,7 +560,7 @@ fn row(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use eframe::egui::{self, Modal};
+    use eframe::egui::{self, Modal, Role};
     use egui_kittest::{Harness, kittest::Queryable};
 
     use super::super::timeline::picture;

@@ -304,7 +304,7 @@ mod tests {
         harness.get_by_label("Export Take 1").click();
         harness.get_by_label("Delete Take 4").click();
         harness.run();
-        assert_eq!(*harness.state(), [TakeAction::Export(1), TakeAction::Show(2)]);
+        assert_eq!(*harness.state(), [TakeAction::Show(2), TakeAction::Export(1)]);
         picture(&mut harness, "takes_asking");
         harness.get_by_label(texts::KEEP).click();
         harness.run();

@@ -276,6 +276,7 @@ impl Timeline {
             let index = drag.index;
             self.drag = None;
             self.reorder(index, to, t, actions);
+            ui.memory_mut(|memory| memory.request_focus(row_id(to)));
         }
     }
 

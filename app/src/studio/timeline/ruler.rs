@@ -116,7 +116,7 @@ impl Timeline {
         if beyond.is_positive() {
             painter.rect_filled(beyond, 0.0, look.beyond);
         }
-        let flag = Rect::from_min_size(pos2(x, ruler.bottom() - STRIP - 15.0), vec2(11.0, 12.0));
+        let flag = Rect::from_min_size(pos2(x, ruler.top() + 8.0), vec2(11.0, 12.0));
         let response = marker(ui, flag.expand2(vec2(3.0, 1.0)), ruler, texts::PROJECT_END).on_hover_text(texts::PROJECT_END_TIP);
         let color = if response.hovered() || response.dragged() { look.text } else { look.quiet };
         painter.vline(x, Rangef::new(flag.top(), rows.bottom()), Line::new(1.0, color));

@@ -79,8 +79,13 @@ impl Bench {
 }
 
 fn harness(bench: Bench, size: Vec2, theme: egui::Theme) -> Harness<'static, Bench> {
-    let mut harness =
-        Harness::builder().with_size(size).with_theme(theme).wgpu().build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench);
+    let mut harness = Harness::builder()
+        .with_size(size)
+        .with_theme(theme)
+        .with_step_dt(0.05)
+        .with_max_steps(40)
+        .wgpu()
+        .build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench);
     harness.run();
     harness
 }

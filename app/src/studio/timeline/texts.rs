@@ -75,6 +75,7 @@ pub const SOFTEN: &str = "Softness";
 pub const REPEAT: &str = "Repeat";
 
 /// Inspector.
+pub const SELECT: &str = "Select a motion to shape its timing.";
 pub const EASING: &str = "Easing";
 pub const HAND: &str = "As recorded";
 pub const LINEAR: &str = "Constant";
