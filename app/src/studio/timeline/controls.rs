@@ -3,7 +3,9 @@
 //! Invariant: each control has a name for screen readers and shows focus; an icon never depends on a font. Guarded by the panels' tests,
 //! which find every control by its name.
 
-use eframe::egui::{Align2, Color32, Painter, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{
+    Align2, Color32, Painter, Pos2, Rect, Response, Role, Sense, Shape, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+};
 
 use super::look::{self, Look};
 
@@ -163,10 +165,8 @@ pub fn button(ui: &mut Ui, icon: Icon, text: &str, label: &str, tip: &str, on: b
 pub fn segments(ui: &mut Ui, choices: &[(&str, &str, bool)]) -> Option<usize> {
     let look = Look::of(ui);
     let font = look::small();
-    let sizes: Vec<f32> = choices
-        .iter()
-        .map(|choice| ui.painter().layout_no_wrap(choice.0.to_owned(), font.clone(), look.text).size().x + 16.0)
-        .collect();
+    let sizes: Vec<f32> =
+        choices.iter().map(|choice| ui.painter().layout_no_wrap(choice.0.to_owned(), font.clone(), look.text).size().x + 16.0).collect();
     let (whole, group) = ui.allocate_exact_size(vec2(sizes.iter().sum::<f32>() + 4.0, look::CONTROL - 2.0), Sense::hover());
     ui.painter().rect_filled(whole, look::RADIUS, look.well);
     let (mut left, mut clicked) = (whole.left() + 2.0, None);

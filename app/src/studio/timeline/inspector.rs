@@ -3,7 +3,7 @@
 //! Invariant: tracks that are richer than two keys are kept until somebody clears them; strokes that share a region keep sharing it.
 //! Guarded by the timeline's tests.
 
-use eframe::egui::{Align, ComboBox, DragValue, Layout, Response, RichText, ScrollArea, Slider, Ui, UiBuilder, vec2};
+use eframe::egui::{Align2, ComboBox, DragValue, Response, RichText, ScrollArea, Sense, Slider, Ui, UiBuilder, vec2};
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::stroke::{After, Easing, MAX_FRAMES, Stroke};
 
@@ -31,17 +31,18 @@ impl Timeline {
         ui.spacing_mut().item_spacing = vec2(6.0, 3.0);
         ui.spacing_mut().interact_size.y = 21.0;
         ScrollArea::vertical().id_salt("inspector").auto_shrink(false).show(ui, |ui| match t.selection {
-            Selection::Stroke(i) => {
+            Selection::Stroke(i) if i < t.work.project.strokes.len() => {
                 let rect = ui.available_rect_before_wrap();
                 let stroke = &t.work.project.strokes[i];
                 let left = eframe::egui::Rect::from_min_size(rect.min, vec2(LEFT, rect.height()));
                 let below = ui.scope_builder(UiBuilder::new().max_rect(left), |ui| self.timing_ui(ui, i, stroke, t, actions)).response.rect;
                 let right = eframe::egui::Rect::from_min_max(rect.min + vec2(LEFT + 14.0, 0.0), rect.max);
-                let other = ui.scope_builder(UiBuilder::new().max_rect(right), |ui| self.stroke_rows_ui(ui, i, stroke, t, actions)).response.rect;
+                let other =
+                    ui.scope_builder(UiBuilder::new().max_rect(right), |ui| self.stroke_rows_ui(ui, i, stroke, t, actions)).response.rect;
                 ui.advance_cursor_after_rect(below.union(other));
             }
-            Selection::Pin(i) => self.pin_rows_ui(ui, i, t, actions),
-            Selection::None => {}
+            Selection::Pin(i) if i < t.work.project.pins.len() => self.pin_rows_ui(ui, i, t, actions),
+            _ => drop(note(ui, texts::SELECT)),
         });
     }
 
@@ -98,7 +99,11 @@ impl Timeline {
             let region = edit::softened(&stroke.region, softness);
             // The layer stays one: every stroke that moves it gets the same region.
             actions.push(edit_work(t, texts::SOFTEN, gesture, |work| {
-                work.project.strokes.iter_mut().filter(|other| other.region == stroke.region).for_each(|other| other.region = region.clone());
+                work.project
+                    .strokes
+                    .iter_mut()
+                    .filter(|other| other.region == stroke.region)
+                    .for_each(|other| other.region = region.clone());
             }));
         }
         row(ui, "", |ui| {
@@ -169,10 +174,9 @@ fn row(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
         ui.set_min_height(24.0);
         ui.spacing_mut().item_spacing.x = 5.0;
         ui.spacing_mut().slider_width = 116.0;
-        ui.allocate_ui_with_layout(vec2(CAPTION, 22.0), Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_width(CAPTION);
-            note(ui, caption);
-        });
+        // Painted: for a screen reader the controls carry the name themselves.
+        let (rect, _) = ui.allocate_exact_size(vec2(CAPTION, 22.0), Sense::hover());
+        ui.painter().text(rect.left_center(), Align2::LEFT_CENTER, caption, look::small(), Look::of(ui).quiet);
         content(ui);
     });
 }

@@ -35,7 +35,7 @@ pub(super) use testing::look as picture;
 /// Width of the column with the names, points.
 const NAMES: f32 = 156.0;
 /// Width of the inspector, points.
-const INSPECTOR: f32 = 388.0;
+const INSPECTOR: f32 = 404.0;
 /// Gestures of the timeline count from here, apart from those of other panels.
 const GESTURES: u64 = 2 << 40;
 
@@ -119,23 +119,15 @@ impl Timeline {
         let mut actions = Vec::new();
         self.transport_ui(ui, t, &mut actions);
         let below = ui.available_rect_before_wrap();
-        let strokes = &t.work.project.strokes;
-        let inspected = match t.selection {
-            Selection::Stroke(i) => i < strokes.len(),
-            Selection::Pin(i) => i < t.work.project.pins.len(),
-            Selection::None => false,
-        };
-        let right = if inspected { (below.right() - INSPECTOR).max(below.left() + NAMES + 80.0) } else { below.right() };
+        // Always there, so that nothing moves under the hand when something is selected.
+        let right = (below.right() - INSPECTOR).max(below.left() + NAMES + 80.0);
         let board = Rect::from_min_max(below.min, pos2(right, below.bottom()));
         self.board_ui(ui, board, t, &mut actions);
-        if inspected {
-            let rect = Rect::from_min_max(pos2(right, below.top()), below.max);
-            let look = Look::of(ui);
-            ui.painter().vline(right, rect.y_range(), Line::new(1.0, look.line));
-            ui.scope_builder(UiBuilder::new().max_rect(rect.shrink2(eframe::egui::vec2(10.0, 6.0))).id_salt("inspector"), |ui| {
-                self.inspector_ui(ui, t, &mut actions);
-            });
-        }
+        let rect = Rect::from_min_max(pos2(right, below.top()), below.max);
+        ui.painter().vline(right, rect.y_range(), Line::new(1.0, Look::of(ui).line));
+        ui.scope_builder(UiBuilder::new().max_rect(rect.shrink2(eframe::egui::vec2(10.0, 6.0))).id_salt("inspector"), |ui| {
+            self.inspector_ui(ui, t, &mut actions);
+        });
         ui.advance_cursor_after_rect(below);
         actions
     }
@@ -145,7 +137,7 @@ impl Timeline {
         let look = Look::of(ui);
         ui.painter().rect_filled(board, 0.0, look.ground);
         let time = Rangef::new(board.left() + NAMES, board.right());
-        let mut axis = self.axis_now(time, t);
+        let mut axis = self.axis_now(time, t, ui.input(|input| input.pointer.any_down()));
         self.view_input(ui, board, &mut axis);
         let (top, bottom) = (board.top() + look::RULER, board.bottom() - ruler::PAN_BAR);
         let rows = Rect::from_min_max(pos2(board.left(), top), pos2(board.right(), bottom));
@@ -156,12 +148,12 @@ impl Timeline {
         self.axis = Some(axis);
     }
 
-    /// The axis of this frame: fitted, or kept and turned like a page where the playhead went out of view on its own.
-    fn axis_now(&mut self, x: Rangef, t: &TimelineInput<'_>) -> axis::Axis {
+    /// The axis of this frame: fitted (but not while something is `held`, which would run away from the hand), or kept and turned like a page where the playhead went out of view on its own.
+    fn axis_now(&mut self, x: Rangef, t: &TimelineInput<'_>, held: bool) -> axis::Axis {
         let went = t.playhead != self.last_playhead && self.drag.is_none();
         self.last_playhead = t.playhead;
         let mut axis = match self.axis {
-            Some(axis) if !self.fit => axis::Axis { x, ..axis },
+            Some(axis) if !self.fit || held => axis::Axis { x, ..axis },
             _ => axis::Axis::fit(x, t.work.project.frames as f32),
         };
         if went {

@@ -4,8 +4,8 @@
 //! [`Action::Edit`] of the same gesture. Guarded by the timeline's tests.
 
 use eframe::egui::{
-    CursorIcon, EventFilter, Key, Modifiers, Pos2, Rangef, Rect, Response, Role, ScrollArea, Sense, Stroke as Line, StrokeKind, TextEdit, Ui,
-    UiBuilder, WidgetInfo, pos2, vec2,
+    CursorIcon, EventFilter, Key, Modifiers, Pos2, Rangef, Rect, Response, Role, ScrollArea, Sense, Stroke as Line, StrokeKind, TextEdit,
+    Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::stroke::{After, Stroke};
@@ -45,7 +45,8 @@ impl Timeline {
         let project = &t.work.project;
         let (strokes, pins) = (project.strokes.len(), project.pins.len());
         self.profiles.resize(strokes, None);
-        if self.drag.as_ref().is_some_and(|drag| drag.index >= strokes) || !ui.input(|input| input.pointer.any_down() || input.pointer.any_released())
+        if self.drag.as_ref().is_some_and(|drag| drag.index >= strokes)
+            || !ui.input(|input| input.pointer.any_down() || input.pointer.any_released())
         {
             self.drag = None;
         }
@@ -142,7 +143,8 @@ impl Timeline {
         let text = Rect::from_min_max(pos2(cell.left() + 24.0, cell.top()), cell.max - vec2(6.0, 0.0));
         if let Some((renamed, mut typed)) = self.rename.take_if(|rename| rename.0 == i) {
             let mut field = ui.new_child(UiBuilder::new().max_rect(text.shrink2(vec2(0.0, 2.0))).id_salt(("rename", i)));
-            let edit = TextEdit::singleline(&mut typed).font(look::body()).char_limit(200).desired_width(text.width()).margin(vec2(4.0, 2.0));
+            let edit =
+                TextEdit::singleline(&mut typed).font(look::body()).char_limit(200).desired_width(text.width()).margin(vec2(4.0, 2.0));
             let edit = field.add(edit).accessible_name(texts::NAME);
             if edit.lost_focus() {
                 let dropped = ui.input(|input| input.key_pressed(Key::Escape));
@@ -274,6 +276,7 @@ impl Timeline {
             let index = drag.index;
             self.drag = None;
             self.reorder(index, to, t, actions);
+            ui.memory_mut(|memory| memory.request_focus(row_id(to)));
         }
     }
 

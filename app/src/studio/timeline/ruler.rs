@@ -116,7 +116,7 @@ impl Timeline {
         if beyond.is_positive() {
             painter.rect_filled(beyond, 0.0, look.beyond);
         }
-        let flag = Rect::from_min_size(pos2(x, ruler.bottom() - STRIP - 15.0), vec2(11.0, 12.0));
+        let flag = Rect::from_min_size(pos2(x, ruler.top() + 8.0), vec2(11.0, 12.0));
         let response = marker(ui, flag.expand2(vec2(3.0, 1.0)), ruler, texts::PROJECT_END).on_hover_text(texts::PROJECT_END_TIP);
         let color = if response.hovered() || response.dragged() { look.text } else { look.quiet };
         painter.vline(x, Rangef::new(flag.top(), rows.bottom()), Line::new(1.0, color));
@@ -160,7 +160,8 @@ impl Timeline {
         ui.painter().rect_filled(bar, 0.0, look.raised);
         let all = (t.end() as f32 * 1.1).max(axis.first + axis.frames()).max(1.0);
         let at = |frame: f32| bar.left() + bar.width() * (frame.max(0.0) / all);
-        let thumb = Rect::from_x_y_ranges(Rangef::new(at(axis.first), at(axis.first + axis.frames()).max(at(axis.first) + 12.0)), bar.y_range());
+        let thumb =
+            Rect::from_x_y_ranges(Rangef::new(at(axis.first), at(axis.first + axis.frames()).max(at(axis.first) + 12.0)), bar.y_range());
         let response = ui.interact(bar, ui.scope_id().with("pan"), Sense::DRAG);
         response.widget_info(|| WidgetInfo::labeled(Role::ScrollBar, true, texts::PAN));
         let color = if response.dragged() || response.hovered() { look.quiet } else { look.off };

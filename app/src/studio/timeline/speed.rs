@@ -43,7 +43,9 @@ impl Timeline {
             let place = Rect::from_center_size(screen(*point), vec2(14.0, 14.0));
             let fixed = i == 0 || i + 1 == points.len();
             let response = ui.interact(place, plot.id.with(i), if fixed { Sense::HOVER } else { Sense::CLICK | Sense::DRAG });
-            response.widget_info(|| WidgetInfo::labeled(Role::Unknown, true, format!("{} {} {} {}", texts::POINT, i + 1, texts::OF, points.len())));
+            response.widget_info(|| {
+                WidgetInfo::labeled(Role::Unknown, true, format!("{} {} {} {}", texts::POINT, i + 1, texts::OF, points.len()))
+            });
             let held = self.speed_point == Some(i);
             over_point |= response.hovered();
             let radius = if !fixed && (response.hovered() || held) { 5.0 } else { 4.0 };
@@ -105,7 +107,8 @@ pub(super) fn presets_ui(ui: &mut Ui, stroke: &Stroke) -> Option<Vec<(f32, f32)>
 
 fn paint_curve(ui: &Ui, inner: Rect, timing: &[(f32, f32)], samples: usize, line: Line) {
     let way = edit::way_at(timing, samples);
-    let point = |(i, way): (usize, &f32)| pos2(inner.left() + inner.width() * i as f32 / samples as f32, inner.bottom() - way * inner.height());
+    let point =
+        |(i, way): (usize, &f32)| pos2(inner.left() + inner.width() * i as f32 / samples as f32, inner.bottom() - way * inner.height());
     ui.painter().add(Shape::line(way.iter().enumerate().map(point).collect(), line));
 }
 

@@ -79,7 +79,13 @@ impl Bench {
 }
 
 fn harness(bench: Bench, size: Vec2, theme: egui::Theme) -> Harness<'static, Bench> {
-    let mut harness = Harness::builder().with_size(size).with_theme(theme).wgpu().build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench);
+    let mut harness = Harness::builder()
+        .with_size(size)
+        .with_theme(theme)
+        .with_step_dt(0.05)
+        .with_max_steps(40)
+        .wgpu()
+        .build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench);
     harness.run();
     harness
 }
@@ -91,7 +97,8 @@ fn coffee() -> Project {
 /// Two bars, `a` behind `b`.
 fn two() -> Harness<'static, Bench> {
     let (folder, mut project) = project(81);
-    project.strokes = vec![stroke("a", &[(8.0, 0.0, 0.0), (20.0, 90.0, 0.0), (40.0, 90.0, 50.0)]), stroke("b", &[(0.0, 9.0, 9.0), (60.0, 9.0, 99.0)])];
+    project.strokes =
+        vec![stroke("a", &[(8.0, 0.0, 0.0), (20.0, 90.0, 0.0), (40.0, 90.0, 50.0)]), stroke("b", &[(0.0, 9.0, 9.0), (60.0, 9.0, 99.0)])];
     harness(Bench::new(project, Some(folder)), vec2(1200.0, 300.0), egui::Theme::Dark)
 }
 
@@ -137,7 +144,8 @@ fn a_bar_snaps_to_what_is_near_and_not_with_alt() {
     let near = vec2(19.6 * scale(&harness), 1.0);
     drag(&mut harness, from, near, Modifiers::NONE);
     assert_eq!(edit::span(&harness.state().work.project.strokes[0]).1, 60.0, "the end of b");
-    drag(&mut harness, from + near, vec2(-5.3 * scale(&harness), 1.0), Modifiers::ALT);
+    let back = vec2(-5.3 * scale(&harness), 1.0);
+    drag(&mut harness, from + near, back, Modifiers::ALT);
     let end = edit::span(&harness.state().work.project.strokes[0]).1;
     assert!((end - 54.7).abs() < 0.05, "{end}");
 }
@@ -174,7 +182,12 @@ fn a_name_is_changed_and_a_stroke_deleted_by_keys() {
     let at = harness.get_by_label("a").rect().center();
     for _ in 0..2 {
         harness.drag_at(at);
-        harness.event(egui::Event::PointerButton { pos: at, button: egui::PointerButton::Primary, pressed: false, modifiers: Modifiers::NONE });
+        harness.event(egui::Event::PointerButton {
+            pos: at,
+            button: egui::PointerButton::Primary,
+            pressed: false,
+            modifiers: Modifiers::NONE,
+        });
     }
     harness.run();
     harness.get_by_label(texts::NAME).type_text(" spoon");
@@ -280,7 +293,12 @@ fn a_click_in_the_plot_adds_a_point_and_a_double_click_removes_it() {
     let at = harness.get_by_label("Speed point 2 of 3").rect().center();
     for _ in 0..2 {
         harness.drag_at(at);
-        harness.event(egui::Event::PointerButton { pos: at, button: egui::PointerButton::Primary, pressed: false, modifiers: Modifiers::NONE });
+        harness.event(egui::Event::PointerButton {
+            pos: at,
+            button: egui::PointerButton::Primary,
+            pressed: false,
+            modifiers: Modifiers::NONE,
+        });
     }
     harness.run();
     assert_eq!(harness.state().work.project.strokes[0].timing, []);
@@ -333,7 +351,9 @@ fn pictures_to_look_at() {
     ] {
         look(&mut harness(bench(&project), size, theme), name);
     }
-    look(&mut harness(Bench::new(Project { strokes: Vec::new(), ..project.clone() }, None), vec2(1000.0, 220.0), egui::Theme::Dark), "timeline_empty");
+    let mut empty = project.clone();
+    empty.strokes.clear();
+    look(&mut harness(Bench::new(empty, None), vec2(1000.0, 220.0), egui::Theme::Dark), "timeline_empty");
     let mut dice = Dice(2);
     let words = ["spoon", "steam, left", "cup", "hand", "a rather long name for what moves here", "", "cloud"];
     let mut long = project.clone();
@@ -354,6 +374,7 @@ fn pictures_to_look_at() {
             one
         })
         .collect();
-    let many = Bench { selection: Selection::Stroke(17), playhead: 400.0, generated: 0..640, cached: vec![300..640], ..Bench::new(long, None) };
+    let many =
+        Bench { selection: Selection::Stroke(17), playhead: 400.0, generated: 0..640, cached: vec![300..640], ..Bench::new(long, None) };
     look(&mut harness(many, vec2(1400.0, 360.0), egui::Theme::Dark), "timeline_long");
 }

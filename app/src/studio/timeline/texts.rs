@@ -75,6 +75,7 @@ pub const SOFTEN: &str = "Softness";
 pub const REPEAT: &str = "Repeat";
 
 /// Inspector.
+pub const SELECT: &str = "Select a motion to shape its timing.";
 pub const EASING: &str = "Easing";
 pub const HAND: &str = "As recorded";
 pub const LINEAR: &str = "Constant";
@@ -127,7 +128,6 @@ pub const FROM_TAKE: &str = "from";
 /// Export.
 pub const EXPORT: &str = "Export";
 pub const WHAT: &str = "What";
-pub const THE_TAKE: &str = "Take";
 pub const PROJECT: &str = "Project from scratch";
 pub const RANGE: &str = "Frames";
 pub const ALL: &str = "All";
@@ -168,7 +168,6 @@ pub const DISMISS: &str = "Dismiss";
 pub const SAVED: &str = "Saved";
 pub const CANCELLED: &str = "Cancelled";
 pub const PROGRESS: &str = "Progress of";
-pub const JOBS: &str = "Exports";
 
 /// Status line.
 pub const IDLE: &str = "Ready";

@@ -56,11 +56,8 @@ impl Timeline {
             actions.push(Action::Stop);
         }
         let runs = t.state == State::Running || t.playing;
-        let (icon, label, tip) = if runs {
-            (Icon::Pause, texts::PAUSE, texts::PAUSE_TIP)
-        } else {
-            (Icon::Play, texts::RESUME, texts::RESUME_TIP)
-        };
+        let (icon, label, tip) =
+            if runs { (Icon::Pause, texts::PAUSE, texts::PAUSE_TIP) } else { (Icon::Play, texts::RESUME, texts::RESUME_TIP) };
         let can = t.state != State::Idle || !t.generated.is_empty() || t.playing;
         ui.add_enabled_ui(can, |ui| {
             if button(ui, icon, "", label, tip, false).clicked() {
