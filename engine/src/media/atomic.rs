@@ -72,7 +72,7 @@ pub fn write_atomic(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Res
 }
 
 /// The folder `target` lies in.
-pub(super) fn parent(target: &Path) -> &Path {
+pub(crate) fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -80,7 +80,7 @@ pub(super) fn parent(target: &Path) -> &Path {
 }
 
 /// The one line that says why `target` could not be written and what to do.
-pub(super) fn cannot_write(target: &Path, error: &io::Error) -> Error {
+pub(crate) fn cannot_write(target: &Path, error: &io::Error) -> Error {
     let folder = parent(target);
     let why = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -98,6 +98,27 @@ impl Project {
         })
     }
 
+    /// The project as RON text that can be read anywhere on this machine: every path in it is absolute.
+    ///
+    /// # Errors
+    /// When it cannot be written as RON, which is a fault of the program.
+    pub fn to_text(&self) -> Result<String> {
+        let mut absolute = self.clone();
+        for path in absolute.paths() {
+            *path = std::path::absolute(self.folder.join(&*path)).unwrap_or_else(|_| self.folder.join(&*path));
+        }
+        ron::ser::to_string(&absolute)
+            .map_err(|e| Error::field("project", format!("cannot be written as RON ({e}); this is a fault of the program")))
+    }
+
+    /// Reads the text of a project whose relative paths start at `folder`; the values are not checked, see [`Project::validate_for`].
+    ///
+    /// # Errors
+    /// The place in the text that is not understood.
+    pub fn from_text(text: &str, folder: impl Into<PathBuf>) -> Result<Self> {
+        Self::parse(text, folder.into())
+    }
+
     fn parse(text: &str, folder: PathBuf) -> Result<Self> {
         /// Just the version, whatever else a newer format may hold.
         #[derive(Deserialize)]
@@ -219,12 +240,17 @@ impl Project {
     /// The same project as seen from `folder`.
     fn moved_to(&self, folder: &Path) -> Self {
         let mut moved = Self { folder: folder.to_owned(), ..self.clone() };
-        let regions = moved.strokes.iter_mut().map(|stroke| &mut stroke.region).chain(&mut moved.pins);
-        let masks = regions.filter_map(|region| if let Region::MaskFile { path, .. } = region { Some(path) } else { None });
-        for path in masks.chain([&mut moved.image]) {
+        for path in moved.paths() {
             *path = relative(&self.folder, path, folder);
         }
         moved
+    }
+
+    /// The picture's path and those of the masks.
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let regions = self.strokes.iter_mut().map(|stroke| &mut stroke.region).chain(&mut self.pins);
+        let masks = regions.filter_map(|region| if let Region::MaskFile { path, .. } = region { Some(path) } else { None });
+        masks.chain([&mut self.image])
     }
 }
 

@@ -9,6 +9,7 @@ use crate::guide::detail::{detail_transfer, enlarged};
 use crate::guide::layers::{CutOptions, Layers};
 use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
+use crate::motion::layer_motion::LayerMotion;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
@@ -45,9 +46,9 @@ pub struct Renderer<'a> {
 }
 
 /// A chunk's guide at one size.
-struct Guide {
+pub(super) struct Guide {
     warper: Warper,
-    frames: Vec<GuideFrame>,
+    pub frames: Vec<GuideFrame>,
 }
 
 /// A model size for a picture: its shape, about as many pixels as Sketch was made for, whole tokens, never more than the picture has.
@@ -132,9 +133,9 @@ impl<'a> Renderer<'a> {
         self.next_frame += self.chunk_frames;
         for i in 0..self.chunk_frames {
             let (plate, objects) = (self.scene.plate_motion(first + i), self.scene.object_motions(first + i));
-            self.full.warper.warp(&plate, &objects, &mut self.full.frames[i]);
+            self.full.warp(i, &plate, &objects);
             if let Some(small) = &mut self.small {
-                small.warper.warp(&plate, &objects, &mut small.frames[i]);
+                small.warp(i, &plate, &objects);
             }
             if self.generator.is_some() {
                 self.set_points(i, first + i);
@@ -176,14 +177,20 @@ impl<'a> Renderer<'a> {
 }
 
 impl Guide {
-    fn new(layers: &Arc<Layers>, (width, height): (usize, usize), frames: usize) -> Self {
+    /// Of `layers`, `frames` blank ones.
+    pub fn new(layers: &Arc<Layers>, (width, height): (usize, usize), frames: usize) -> Self {
         Self { warper: Warper::new(layers.clone(), width, height), frames: vec![GuideFrame::blank(width, height); frames] }
+    }
+
+    /// Draws frame `i` with the layers where the motions have them.
+    pub fn warp(&mut self, i: usize, plate: &LayerMotion, objects: &[LayerMotion]) {
+        self.warper.warp(plate, objects, &mut self.frames[i]);
     }
 }
 
 /// Detail of the source is put back where the output is larger than the model's picture (the share `kept` of it where the model decides);
 /// a smaller output is an average of it.
-fn at_output_size(picture: &Picture, guide: &GuideFrame, (width, height): (usize, usize), kept: f32) -> Picture {
+pub(super) fn at_output_size(picture: &Picture, guide: &GuideFrame, (width, height): (usize, usize), kept: f32) -> Picture {
     match width >= picture.width && height >= picture.height {
         true => detail_transfer(picture, guide, kept),
         false if width <= picture.width && height <= picture.height => picture.resized(width, height),
