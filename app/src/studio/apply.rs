@@ -14,8 +14,14 @@ impl Studio {
                 }
             }
             Action::Hand(hand) => self.model.send(Command::Hand(hand)),
-            Action::Undo => self.change(|document| Ok(drop(document.undo()))),
-            Action::Redo => self.change(|document| Ok(drop(document.redo()))),
+            Action::Undo => self.change(|document| {
+                document.undo();
+                Ok(())
+            }),
+            Action::Redo => self.change(|document| {
+                document.redo();
+                Ok(())
+            }),
             Action::Run => self.run(),
             Action::TogglePause => match self.player.state {
                 State::Running => self.model.send(Command::Pause),

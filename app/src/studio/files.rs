@@ -128,7 +128,8 @@ impl Studio {
         }
         // Back from another program, which may have moved the picture.
         let focused = ctx.input(|input| input.focused);
-        if focused && !std::mem::replace(&mut self.files.had_focus, focused)
+        if focused
+            && !std::mem::replace(&mut self.files.had_focus, focused)
             && let Some(document) = &self.document
         {
             self.files.looking = Some(document.check_picture(self.wake.clone()));
@@ -150,7 +151,9 @@ impl Studio {
                     }
                 }
             }
-            Some(Ok(Opened::TooLarge { path, pixels, suggested })) => self.files.dialog = Some(Dialog::TooLarge { path, pixels, suggested }),
+            Some(Ok(Opened::TooLarge { path, pixels, suggested })) => {
+                self.files.dialog = Some(Dialog::TooLarge { path, pixels, suggested })
+            }
             Some(Err(error)) => {
                 self.files.restored = None;
                 self.toasts.error(error.to_string());

@@ -1,6 +1,5 @@
 //! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
 
-use eframe::egui::{Align, Button, CentralPanel, Frame, Layout, Margin, Modal, Panel, Rect, RichText, Ui, vec2};
 use super::canvas::{self, ScreenFromPicture, Shown};
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
@@ -11,6 +10,7 @@ use super::theme::{self, Tokens};
 use super::timeline::TimelineInput;
 use super::view::{Hand, view};
 use super::*;
+use eframe::egui::{Align, Button, CentralPanel, Frame, Layout, Margin, Modal, Panel, Rect, RichText, Ui, vec2};
 
 /// Height of the bar on top, points.
 const BAR: f32 = 40.0;
@@ -76,7 +76,12 @@ impl Studio {
                 let document = self.document.as_ref();
                 let tip = |command| shortcuts::keys_of(ui.ctx(), command);
                 let buttons = [
-                    (text.gallery, String::new(), true, Action::Show(if self.page == Page::Gallery { Page::Canvas } else { Page::Gallery })),
+                    (
+                        text.gallery,
+                        String::new(),
+                        true,
+                        Action::Show(if self.page == Page::Gallery { Page::Canvas } else { Page::Gallery }),
+                    ),
                     (text.open, tip(shortcuts::Command::Open), true, Action::AskOpen),
                     (text.save, tip(shortcuts::Command::Save), document.is_some(), Action::Save),
                     (text.undo, tip(shortcuts::Command::Undo), document.is_some_and(|d| d.undo_label().is_some()), Action::Undo),
@@ -85,7 +90,11 @@ impl Studio {
                 let done = [document.and_then(Document::undo_label), document.and_then(Document::redo_label)];
                 for (i, (label, keys, enabled, action)) in buttons.into_iter().enumerate() {
                     let what = i.checked_sub(3).and_then(|i| done[i]).map_or(String::new(), |what| format!("{what}  "));
-                    if ui.add_enabled(enabled, Button::new(label).frame_when_inactive(false)).on_hover_text(format!("{what}{keys}")).clicked() {
+                    if ui
+                        .add_enabled(enabled, Button::new(label).frame_when_inactive(false))
+                        .on_hover_text(format!("{what}{keys}"))
+                        .clicked()
+                    {
                         actions.push(action);
                     }
                 }
@@ -195,7 +204,12 @@ impl Studio {
             let scale = vec2(map.scale * picture.width as f32 / size.x, map.scale * picture.height as f32 / size.y);
             let (correction_id, correction) = shown.correction.clone().map_or((0, None), |(id, c)| (id, Some(c)));
             // A scene that has the drag's layer already bends by itself.
-            let liquify = liquify.filter(|_| !shown.bends).map(|l| gpu::Liquify { center: l.center, radius: l.radius, softness: l.softness, shift: l.shift });
+            let liquify = liquify.filter(|_| !shown.bends).map(|l| gpu::Liquify {
+                center: l.center,
+                radius: l.radius,
+                softness: l.softness,
+                shift: l.shift,
+            });
             let paint = Paint {
                 prepared: shown.prepared.clone(),
                 cut: shown.cut,

@@ -87,7 +87,8 @@ impl Measured {
     fn note_frames(&mut self, name: &str) {
         self.frame_ms.sort_by(f64::total_cmp);
         let (median, last) = (self.frame_ms.get(self.frame_ms.len() / 2), self.frame_ms.last());
-        let value = json!({ "median_ms": median.map(|v| rounded(*v)), "largest_ms": last.map(|v| rounded(*v)), "frames": self.frame_ms.len() });
+        let value =
+            json!({ "median_ms": median.map(|v| rounded(*v)), "largest_ms": last.map(|v| rounded(*v)), "frames": self.frame_ms.len() });
         self.note(name, value);
     }
 

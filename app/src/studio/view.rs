@@ -60,7 +60,8 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
         // Not cut yet: the picture as it is.
         let prepared = uploads.get(PICTURE_ALONE);
         let still = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
-        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false, bends: false });
+        let alone =
+            prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false, bends: false });
         return last.cloned().or(alone);
     };
     let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
