@@ -141,7 +141,10 @@ fn frames_come_in_order_from_open_to_pause_and_go_on() {
     let events = until(&worker, paused);
     assert!(matches!(events[0], Event::Take { take: 1, parent: None, path: None }) && matches!(events[1], Event::State(State::Running)));
     assert!(frames(&events).iter().map(|frame| (frame.take, frame.frame)).eq((0..12).map(|frame| (1, frame))));
-    assert_eq!(events.iter().filter(|event| matches!(event, Event::Chunk(stats) if stats.frames == 4 && stats.hand_seconds.is_none())).count(), 3);
+    assert_eq!(
+        events.iter().filter(|event| matches!(event, Event::Chunk(stats) if stats.frames == 4 && stats.hand_seconds.is_none())).count(),
+        3
+    );
     assert!(frames(&events)[0].correction.is_none(), "the first frame is the picture");
     assert!(frames(&events)[8..].iter().all(|frame| frame.correction.is_some()), "the network was never asked");
     worker.send(Command::Run { until: Some(16) });
@@ -172,8 +175,9 @@ fn chunks_equal_those_of_a_renderer() {
     for _ in 0..5 {
         let truth = renderer.next_chunk().unwrap();
         for (frame, truth) in maker.make(1, &compiled).unwrap().iter().zip(truth) {
-            let worst = shown(frame, SIZE).data.as_flattened().iter().zip(truth.data.as_flattened()).map(|(a, b)| (a - b).abs());
-            assert!(worst.fold(0.0, f32::max) < 2e-3, "frame {}", frame.frame);
+            let ours = shown(frame, SIZE);
+            let worst = ours.data.as_flattened().iter().zip(truth.data.as_flattened()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-3, "frame {}: {worst}", frame.frame);
         }
     }
 }
@@ -237,7 +241,8 @@ fn the_newest_motion_is_in_the_next_chunk_while_video_is_made() {
     let before = frames(&until(&worker, |event| matches!(event, Event::Frames(_))));
     let other = project(vec![stroke(disc(40.0, 40.0), &[(0.0, 40.0, 40.0), (12.0, 60.0, 70.0)])]);
     worker.send(Command::SetMotion { project: other.clone(), revision: 2, absorbed: 0 });
-    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].compiled.revision == 2 && frames[0].frame >= 12));
+    let events =
+        until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].compiled.revision == 2 && frames[0].frame >= 12));
     let last = frames(&events).pop().unwrap();
     assert!(place(&last, 0, Vec2::new(40.0, 40.0)).distance(Vec2::new(60.0, 70.0)) < 0.1);
     assert_eq!(last.compiled.cut, before[0].compiled.cut, "the same layers were cut again");
