@@ -3,9 +3,9 @@
 
 // The target decodes what it is given (an sRGB format); blending is linear then.
 override LINEAR_TARGET: bool = false;
-// A pixel of the target covers more than one of the frame. Known when a pipeline is made, as is the next one, because a card made of
-// software goes through both sides of every condition.
-override SHRINKS: bool = true;
+// How much of the frame a pixel of the target covers: 0 no more than a px, 1 up to three, 2 more. Known when a pipeline is made, as is
+// the next one, because a card made of software goes through both sides of every condition.
+override SHRINKS: u32 = 2u;
 // There is a correction to be added.
 override CHANGES: bool = true;
 
@@ -19,7 +19,8 @@ struct View {
     split_x: f32,
     objects: u32,
     columns: u32,
-    unused: u32,
+    // The correction is `(byte - 127) / 127 * range`.
+    range: f32,
 }
 
 struct Sheet {
@@ -62,14 +63,18 @@ fn vertex(in: Vertex) -> Fragment {
 
 // What the pixel around `uv` shows; `dx` and `dy` are its sides, in `uv`.
 fn average(image: texture_2d<f32>, uv: vec2f, dx: vec2f, dy: vec2f) -> vec4f {
-    if (!SHRINKS) {
+    if (SHRINKS == 0u) {
         return textureSampleLevel(image, fine_sampler, uv, 0.0);
     }
     // A quarter of the pixel each: sharper than one sample of a level that is as coarse as the pixel.
-    let size = vec2f(textureDimensions(image));
-    let level = max(log2(max(length(dx * size), length(dy * size))) - 1.0, 0.0);
     let a = 0.25 * (dx + dy);
     let b = 0.25 * (dx - dy);
+    if (SHRINKS == 1u) {
+        return 0.25 * (textureSampleLevel(image, fine_sampler, uv + a, 0.0) + textureSampleLevel(image, fine_sampler, uv - a, 0.0)
+            + textureSampleLevel(image, fine_sampler, uv + b, 0.0) + textureSampleLevel(image, fine_sampler, uv - b, 0.0));
+    }
+    let size = vec2f(textureDimensions(image));
+    let level = max(log2(max(length(dx * size), length(dy * size))) - 1.0, 0.0);
     return 0.25 * (textureSampleLevel(image, smooth_sampler, uv + a, level) + textureSampleLevel(image, smooth_sampler, uv - a, level)
         + textureSampleLevel(image, smooth_sampler, uv + b, level) + textureSampleLevel(image, smooth_sampler, uv - b, level));
 }
@@ -79,7 +84,8 @@ fn change(frame: vec2f) -> vec3f {
     if (!CHANGES || frame.x < view.split_x) {
         return vec3f(0.0);
     }
-    return textureSampleLevel(correction, fine_sampler, frame * view.inverse_frame, 0.0).rgb;
+    let byte = 255.0 * textureSampleLevel(correction, fine_sampler, frame * view.inverse_frame, 0.0).rgb;
+    return (byte - 127.0) * (view.range / 127.0);
 }
 
 fn linear_from_srgb(c: vec3f) -> vec3f {

@@ -255,7 +255,8 @@ fn a_correction_is_added_once_to_the_whole_composite() {
     let ours = draw(&paint);
     show(&ours, "corrected.png");
     println!("correction: {} / 255", largest_difference(&truth, &ours) * 255.0);
-    assert!(largest_difference(&truth, &ours) <= 1.5 / 255.0);
+    // The guide was rounded and the sum is; what is left over is the correction's own.
+    assert!(largest_difference(&truth, &ours) <= 1.75 / 255.0);
     assert!(largest_difference(&guide, &ours) > 20.0 / 255.0);
 
     // Side by side: the guide left of the line, the rest right of it.
@@ -273,26 +274,26 @@ fn a_correction_is_added_once_to_the_whole_composite() {
     paint.compare = Compare::Generated;
     let half = Correction { rgba: change.rgba.iter().map(|t| t.map(|v| f16::from_f32(v.to_f32() * 0.5))).collect(), ..change };
     (paint.correction, paint.correction_id) = (Some(Arc::new(half.clone())), 2);
-    assert!(largest_difference(&corrected(&guide, &half), &draw(&paint)) <= 1.5 / 255.0);
+    assert!(largest_difference(&corrected(&guide, &half), &draw(&paint)) <= 1.75 / 255.0);
     paint.correction = None;
     assert_eq!(draw(&paint), guide);
 }
 
 #[test]
 fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
-    for name in ["coffee.ron", "cat.ron"] {
+    for (name, part, least_db) in [("coffee.ron", 2, 56.5), ("coffee.ron", 3, 47.0), ("coffee.ron", 5, 47.0), ("cat.ron", 3, 48.5)] {
         let (picture, scene) = preset(name);
         let layers = cut(&picture, &scene.regions);
         let motion = FrameMotion::of(&scene, 30);
-        let (width, height) = (picture.width / 3, picture.height / 3);
+        let (width, height) = (picture.width / part, picture.height / part);
         let truth = layers.warp(&motion.plate, &motion.objects, width, height).rgb;
         let mut paint = plain(&layers, motion);
         paint.screen_from_live.scale = vec2(width as f32 / picture.width as f32, height as f32 / picture.height as f32);
         let ours = drawn(&paint, width, height);
         show(&ours, &format!("afar-{name}.png"));
         let psnr = psnr_db(&truth, &ours);
-        println!("{name} from afar: {psnr:.1} dB");
-        assert!(psnr >= 43.0, "{name}: {psnr} dB");
+        println!("{name} at 1/{part}: {psnr:.1} dB");
+        assert!(psnr >= least_db, "{name} at 1/{part}: {psnr} dB");
     }
 }
 

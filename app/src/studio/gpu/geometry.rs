@@ -86,7 +86,10 @@ impl Geometry {
             }
             for (k, (low, high)) in prepared.windows.iter().enumerate() {
                 if prepared.objects[k].is_some() && may_stand(plate, object(k), *low, *high) {
-                    self.draw(Brush::Still(k), |out| layer(out, plate, prepared, *low, *high, k as u32 + 1));
+                    self.draw(Brush::Still(k), |out| match (invertible(plate), object(k)) {
+                        (Some(plate), LayerMotion::Mesh(mesh)) => standing(out, plate, mesh, *low, *high, k as u32 + 1),
+                        _ => layer(out, plate, prepared, *low, *high, k as u32 + 1),
+                    });
                 }
             }
             let base = invertible(plate).unwrap_or(Affine2::IDENTITY);
@@ -154,6 +157,44 @@ fn may_stand(plate: &LayerMotion, object: &LayerMotion, low: Vec2, high: Vec2) -
     let corners = [low, high, Vec2::new(low.x, high.y), Vec2::new(high.x, low.y)];
     let spread = corners.iter().map(|c| (apart(*c) - apart(middle)).length()).fold(0.0, f32::max);
     apart(middle).length() - spread < 1.0
+}
+
+/// The cells of a mesh, on the plate, that may hold a point within a px of where the plate takes it.
+fn standing(out: &mut Vec<Vertex>, plate: Affine2, mesh: &Mesh, low: Vec2, high: Vec2, layer: u32) {
+    let inverse = plate.inverse();
+    let apart: Vec<Vec2> = mesh
+        .positions
+        .iter()
+        .enumerate()
+        .map(|(i, p)| {
+            let rest = mesh.origin + Vec2::new((i % mesh.columns) as f32, (i / mesh.columns) as f32) * mesh.spacing_px;
+            inverse.transform_point2(*p) - rest
+        })
+        .collect();
+    let lines = |low: f32, high: f32, origin: f32, count: usize| -> Vec<f32> {
+        let inner = (0..count).map(|i| origin + i as f32 * mesh.spacing_px).filter(|v| *v > low && *v < high);
+        std::iter::once(low).chain(inner).chain(std::iter::once(high)).collect()
+    };
+    let (xs, ys) = (lines(low.x, high.x, mesh.origin.x, mesh.columns), lines(low.y, high.y, mesh.origin.y, mesh.rows));
+    // A point that moves by less than a px comes from the cell itself or one next to it; its way lies between those of their corners.
+    let goes = |middle: Vec2| {
+        let cell = ((middle - mesh.origin) / mesh.spacing_px).floor();
+        let (c, r) = (cell.x as isize, cell.y as isize);
+        if c < 1 || r < 1 || c + 2 >= mesh.columns as isize || r + 2 >= mesh.rows as isize {
+            return false;
+        }
+        let corner = |i: usize| apart[(r as usize - 1 + i / 4) * mesh.columns + c as usize - 1 + i % 4];
+        let mean = (0..16).map(corner).sum::<Vec2>() / 16.0;
+        mean.length() - (0..16).map(|i| corner(i).distance(mean)).fold(0.0, f32::max) > 1.0
+    };
+    for y in ys.windows(2) {
+        for x in xs.windows(2) {
+            let (low, high) = (Vec2::new(x[0], y[0]), Vec2::new(x[1], y[1]));
+            if !goes((low + high) * 0.5) {
+                quad(out, plate, low, high, layer);
+            }
+        }
+    }
 }
 
 /// The affine motion that has an inverse.

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 use eframe::egui_wgpu::wgpu::{self, util::DeviceExt};
 use glam::Vec2;
-use half::slice::HalfFloatSliceExt;
+use half::f16;
 
 use super::geometry::{Brush, Geometry, Vertex};
 use super::prepared::{Level, Prepared, Sheet};
@@ -17,10 +17,6 @@ use crate::studio::action::Compare;
 const MOTION_COLUMNS: u32 = 256;
 /// The texture of a soft drag is no larger, px.
 const LARGEST_TILE: f32 = 2048.0;
-
-/// Bits of a pipeline's variant.
-const SHRINKS: usize = 1;
-const CHANGES: usize = 2;
 
 /// Where the picture lies on a target of `size` px: `target = live * scale + offset`.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +36,7 @@ struct View {
     split_x: f32,
     objects: u32,
     columns: u32,
-    unused: u32,
+    range: f32,
 }
 
 /// As `Sheet` in the shader.
@@ -75,9 +71,9 @@ struct Tile {
 #[derive(Debug)]
 pub struct GuideRenderer {
     format: wgpu::TextureFormat,
-    /// For plate and objects, and for the source over holes: plain, shrinking, with a correction, with both.
-    layer: [wgpu::RenderPipeline; 4],
-    still: [wgpu::RenderPipeline; 4],
+    /// For plate and objects, and for the source over holes; see [`variant`].
+    layer: [wgpu::RenderPipeline; 6],
+    still: [wgpu::RenderPipeline; 6],
     copy: wgpu::RenderPipeline,
     common_layout: wgpu::BindGroupLayout,
     sheet_layout: wgpu::BindGroupLayout,
@@ -90,6 +86,8 @@ pub struct GuideRenderer {
     common: Option<[wgpu::BindGroup; 2]>,
     cut: Option<Cut>,
     correction: Option<(u64, wgpu::Texture)>,
+    /// The largest number in it.
+    range: f32,
     motions: wgpu::Texture,
     vertices: wgpu::Buffer,
     geometry: Geometry,
@@ -140,7 +138,7 @@ impl GuideRenderer {
         });
         let pipeline = |fragment: &str, variant: usize| {
             let flag = |on: bool| f64::from(u8::from(on));
-            let (shrinks, changes) = (flag(variant & SHRINKS != 0), flag(variant & CHANGES != 0));
+            let (shrinks, changes) = ((variant % 3) as f64, flag(variant >= 3));
             let constants = [("LINEAR_TARGET", flag(format.is_srgb())), ("SHRINKS", shrinks), ("CHANGES", changes)];
             let compilation_options = wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() };
             device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
@@ -196,6 +194,7 @@ impl GuideRenderer {
             common: None,
             cut: None,
             correction: None,
+            range: 0.0,
             motions: motions_texture(device, 1),
             vertices: buffer(wgpu::BufferUsages::VERTEX | wgpu::BufferUsages::COPY_DST),
             geometry: Geometry::default(),
@@ -240,10 +239,10 @@ impl GuideRenderer {
             split_x,
             objects: prepared.objects.len() as u32,
             columns: MOTION_COLUMNS,
-            unused: 0,
+            range: self.range,
         };
         let changes = self.correction.is_some() && paint.compare != Compare::Guide;
-        self.variant = if place.scale.min_element() < 0.8 { SHRINKS } else { 0 } | if changes { CHANGES } else { 0 };
+        self.variant = variant(place, changes);
         queue.write_buffer(&self.views[0], 0, bytemuck::bytes_of(&view(place)));
         let tile = paint.liquify.as_ref().map(|liquify| tile_place(liquify, frame, place));
         if let Some(tile) = &tile {
@@ -342,11 +341,15 @@ impl GuideRenderer {
             Some((_, texture)) if (texture.width(), texture.height()) == (width, height) => texture,
             _ => {
                 self.common = None;
-                device.create_texture(&descriptor(wgpu::TextureFormat::Rgba16Float, width, height, 1))
+                device.create_texture(&descriptor(wgpu::TextureFormat::Rgba8Unorm, width, height, 1))
             }
         };
-        let bits: &[u16] = correction.rgba.as_flattened().reinterpret_cast();
-        write(queue, &texture, 0, 8, bytemuck::cast_slice(bits));
+        // 8 bits of the range that it needs: much faster on a software card than 16, and finer than the window's own 8.
+        let values = correction.rgba.as_flattened();
+        let value = |v: f16| if v.is_finite() { v.to_f32() } else { 0.0 };
+        self.range = values.iter().map(|v| value(*v).abs()).fold(1e-3, f32::max);
+        let bytes: Vec<u8> = values.iter().map(|v| (127.0 + value(*v) / self.range * 127.0).round() as u8).collect();
+        write(queue, &texture, 0, 4, &bytes);
         self.correction = Some((paint.correction_id, texture));
     }
 
@@ -433,6 +436,16 @@ impl GuideRenderer {
             resources.into_iter().enumerate().map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource }).collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("guide"), layout: &self.common_layout, entries: &entries })
     }
+}
+
+/// Which pipelines draw at `place`: for pictures that are not shrunk, shrunk, or shrunk much; then the same with a correction.
+fn variant(place: &Place, changes: bool) -> usize {
+    let shrinks = match place.scale.min_element() {
+        scale if scale >= 0.8 => 0,
+        scale if scale >= 0.33 => 1,
+        _ => 2,
+    };
+    shrinks + if changes { 3 } else { 0 }
 }
 
 /// The part of the frame that a soft drag is drawn from, as fine as on the target.
