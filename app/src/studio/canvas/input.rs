@@ -44,9 +44,8 @@ impl Canvas {
         });
         if let Some(touches) = touches {
             // Two fingers move the view; what the first one began is given up.
-            if !self.gesture.is_drag() {
-                self.gesture = Gesture::None;
-                self.smart.cancel();
+            if self.dragging() && !matches!(self.gesture, Gesture::Points(_)) {
+                self.escape(env, actions);
             }
             let way = touches.translation_delta;
             self.view = self.view.zoomed(touches.zoom_delta, touches.center_pos, env.rect, env.picture);
@@ -85,6 +84,13 @@ impl Canvas {
                 Event::Zoom(factor) if env.pointer.is_some() => self.zoom_at_pointer(env, *factor),
                 _ => {}
             }
+        }
+        // A release that never comes, for another window took over, must not leave the gesture stuck to the pointer.
+        let (held, last) = env.context.input(|input| (input.pointer.any_down(), input.pointer.latest_pos()));
+        let left = events.iter().any(|event| matches!(event, Event::WindowFocused(false)));
+        if (left || !held) && self.dragging() && !matches!(self.gesture, Gesture::Points(_)) {
+            let map = self.view.transform(env.rect, env.picture);
+            self.released(env, last.unwrap_or(env.rect.center()), PointerButton::Primary, Modifiers::NONE, false, &map, actions);
         }
         if let (Gesture::Drag(drag), true) = (&self.gesture, moved)
             && let (Some(number), Some(last)) = (drag.live, drag.samples.last())

@@ -83,7 +83,7 @@ impl Canvas {
     }
 
     /// Ends what is nearest: the gesture, else the mark, else the selection.
-    fn escape(&mut self, env: &Env<'_>, actions: &mut Vec<Action>) {
+    pub(super) fn escape(&mut self, env: &Env<'_>, actions: &mut Vec<Action>) {
         match std::mem::take(&mut self.gesture) {
             Gesture::None if self.smart.waits() => self.smart.cancel(),
             Gesture::None if env.work.region.is_some() => {

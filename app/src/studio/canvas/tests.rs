@@ -425,6 +425,41 @@ fn the_view_zooms_and_moves() {
 }
 
 #[test]
+fn a_gesture_does_not_stick_to_the_pointer() {
+    // The release is lost: another window took over.
+    let mut desk = Desk::coffee();
+    desk.state = State::Running;
+    let mut harness = stage(desk);
+    press_along(&mut harness, &[(200.0, 150.0), (300.0, 150.0)], NONE);
+    harness.event(Event::WindowFocused(false));
+    harness.run_steps(2);
+    assert!(!harness.state().canvas.dragging());
+    assert!(matches!(hands(&harness).last(), Some(Hand::Release { drag: 1, .. })));
+}
+
+#[test]
+fn a_pen_that_presses_lightly_paints_a_thin_line() {
+    let mut harness = stage(Desk::coffee());
+    key(&mut harness, NONE, Key::R);
+    let full = harness.state().canvas.brushes[1].radius_px;
+    let touch = |harness: &mut Stage, pos: Pos2, phase: egui::TouchPhase, force: f32| {
+        let (device_id, id) = (egui::TouchDeviceId(1), egui::TouchId(1));
+        harness.input_mut().events.push(Event::Touch { device_id, id, phase, pos, force: Some(force) });
+    };
+    let (from, to) = (screen(&harness, 200.0, 150.0), screen(&harness, 260.0, 150.0));
+    touch(&mut harness, from, egui::TouchPhase::Start, 0.2);
+    button(&mut harness, from, PointerButton::Primary, true, NONE);
+    touch(&mut harness, to, egui::TouchPhase::Move, 0.5);
+    harness.event(Event::PointerMoved(to));
+    harness.step();
+    touch(&mut harness, to, egui::TouchPhase::End, 0.1);
+    button(&mut harness, to, PointerButton::Primary, false, NONE);
+    harness.step();
+    let Some(Region::Brush { radius, .. }) = harness.state().work.region else { panic!("nothing is marked") };
+    assert!((radius - full * 0.65).abs() < 0.1, "{radius} of {full}");
+}
+
+#[test]
 fn the_brush_is_changed_by_keys_by_dragging_and_by_sliders() {
     let mut harness = stage(Desk::coffee());
     let brush = |harness: &Stage| harness.state().canvas.brushes[0];
