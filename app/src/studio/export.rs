@@ -534,7 +534,7 @@ fn note(ui: &mut Ui, text: &str) -> Response {
 }
 
 fn number(ui: &mut Ui, value: &mut usize, range: std::ops::RangeInclusive<usize>, label: &str) {
-    ui.style_mut().drag_value_text_style = TextStyle::Small;
+    ui.style_mut().drag_value_text_style = TextStyle::Body;
     ui.add(DragValue::new(value).range(range).speed(0.5).update_while_editing(false)).accessible_name(label);
 }
 

@@ -371,15 +371,18 @@ mod tests {
             .map(|i| (i as f32 * 0.5, i as f32 * 3.0, 150.0 + if i % 120 == 0 { 0.0 } else { dice.unit() * 12.0 - 6.0 }))
             .collect();
         let one = stroke("shaky", &keys);
-        let rough = |stroke: &Stroke| (0..240).map(|i| Trajectory::new(stroke).displacement(i as f32 * 0.25).y.abs()).sum::<f32>();
-        let mut before = rough(&one);
+        let rough = |stroke: &Stroke| {
+            let trajectory = Trajectory::new(stroke);
+            let y = |i: i32| trajectory.displacement(i as f32 * 0.5).y;
+            (0..120).map(|i| (y(i + 1) - y(i)).abs()).sum::<f32>()
+        };
         for amount in [0.25, 0.5, 1.0] {
             let calm = smoothed(&one, amount);
             assert_eq!((calm.path.first(), calm.path.last()), (one.path.first(), one.path.last()));
             assert!(calm.path.len() < one.path.len() / 2, "{} keys left", calm.path.len());
-            assert!(rough(&calm) < before, "{amount}: {} is not calmer than {before}", rough(&calm));
-            before = rough(&calm);
+            assert!(rough(&calm) < rough(&one) / 4.0, "{amount}: {} is not calmer than {}", rough(&calm), rough(&one));
         }
+        assert!(rough(&smoothed(&one, 1.0)) < rough(&smoothed(&one, 0.25)), "more is calmer");
         assert_eq!(smoothed(&one, 0.0), one);
         let held = smoothed(&Stroke { handles: vec![(61, 5.0, 5.0)], ..one }, 1.0);
         assert_eq!(held.path[held.handles[0].0].frame, 30.5, "a key with a handle is kept");

@@ -16,7 +16,7 @@ use super::{Action, Look, Selection, Timeline, TimelineInput, edit_stroke, edit_
 /// Width of the column with the curve, points.
 const LEFT: f32 = 146.0;
 /// Width of a row's caption, points.
-const CAPTION: f32 = 54.0;
+const CAPTION: f32 = 50.0;
 
 /// A path that is being smoothed: the amount belongs to the path as it was recorded, not to what came of it.
 #[derive(Clone, Debug)]
@@ -226,7 +226,8 @@ fn track_ui(
         };
         let drag = |ui: &mut Ui, value: DragValue<'_>, label: String| {
             ui.style_mut().drag_value_text_style = eframe::egui::TextStyle::Small;
-            ui.spacing_mut().interact_size.x = 40.0;
+            ui.style_mut().text_styles.insert(eframe::egui::TextStyle::Small, look::small());
+            ui.spacing_mut().interact_size.x = 37.0;
             ui.add(value.update_while_editing(false)).accessible_name(label).changed()
         };
         let whole = DragValue::new(&mut value).range(least..=most).speed(speed).suffix(unit).max_decimals(2);

@@ -51,7 +51,7 @@ impl Timeline {
             self.drag = None;
         }
         if strokes + pins == 0 {
-            empty_ui(ui, rect);
+            empty_ui(ui, Rect::from_x_y_ranges(axis.x, rect.y_range()));
             return;
         }
         let mut regions: Vec<&Region> = Vec::new();

@@ -268,8 +268,6 @@ fn the_inspector_sets_curve_turn_and_end() {
     assert!((timing[1].0 - 0.59).abs() < 1e-4 && timing[1].1 < 0.5, "stopped by its neighbour: {timing:?}");
     harness.get_by_label(texts::TURN).focus();
     harness.run();
-    harness.get_by_label(texts::TURN).click();
-    harness.run();
     harness.event(egui::Event::Text("90".to_owned()));
     harness.run();
     harness.key_press(Key::Enter);
