@@ -124,7 +124,7 @@ fn beyond_its_cap_a_take_is_made_again_and_says_so_once() {
     for chunk in [5, 4, 0, 5] {
         assert!(whole.chunk(chunk).unwrap() == short.chunk(chunk).unwrap(), "chunk {chunk}");
     }
-    short.stop().store(true, std::sync::atomic::Ordering::Relaxed);
+    short.stop_with(Arc::new(true.into()));
     assert!(short.chunk(4).unwrap_err().to_string().contains("stopped"));
 }
 

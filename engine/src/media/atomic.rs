@@ -71,6 +71,22 @@ pub fn write_atomic(target: &Path, write: impl FnOnce(&mut dyn Write) -> io::Res
     file.into_inner().map_err(|error| cannot_write(target, error.error()))?.commit()
 }
 
+/// Removes temporary files and folders of this program in `folder` that nobody has written to for `age`: those of runs that were killed.
+/// What cannot be removed stays.
+pub fn remove_stale(folder: &Path, age: std::time::Duration) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let Ok(data) = entry.metadata() else { continue };
+        let old = data.modified().is_ok_and(|then| then.elapsed().is_ok_and(|since| since > age));
+        if !(old && name.starts_with(".kinebrush-") && name.ends_with(".part")) {
+            continue;
+        }
+        drop(if data.is_dir() { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) });
+    }
+}
+
 /// The folder `target` lies in.
 pub(crate) fn parent(target: &Path) -> &Path {
     match target.parent() {
@@ -147,6 +163,25 @@ mod tests {
         assert!(panicked.is_err());
         drop(AtomicFile::create(&target).unwrap());
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn only_old_leftovers_of_ours_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let age = std::time::Duration::from_secs(3600);
+        let old = std::time::SystemTime::now() - 2 * age;
+        for name in [".kinebrush-old.part", ".kinebrush-new.part", ".kinebrush-a.old", "mine.part"] {
+            let file = fs::File::create(at(name)).unwrap();
+            if !name.contains("new") {
+                file.set_modified(old).unwrap();
+            }
+        }
+        remove_stale(folder.path(), age);
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [".kinebrush-a.old", ".kinebrush-new.part", "mine.part"]);
+        remove_stale(&at("missing"), age);
     }
 
     #[test]

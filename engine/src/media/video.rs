@@ -20,10 +20,32 @@ use crate::{Error, Result};
 /// Ticks per second of the track: muxide's media timescale.
 const TIMESCALE: u32 = 90_000;
 /// openh264 refuses longer and shorter sides.
-const MAX_SIDES: (usize, usize) = (3840, 2160);
+pub(crate) const MAX_SIDES: (usize, usize) = (3840, 2160);
 const MIN_SIDE: usize = 16;
-/// Measured on the panning coffee of the test, 360p at 16 frames/s: 40.7 dB in RGB (4:2:0 alone: 45.5) at 2 Mbit/s.
-const QUANTISER: u8 = 14;
+/// How much of a video is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quality {
+    /// For messages.
+    Small,
+    /// For most screens.
+    Good,
+    /// For further work.
+    #[default]
+    Best,
+}
+
+impl Quality {
+    /// H.264's quantiser; constant, so that quality is.
+    fn quantiser(self) -> u8 {
+        match self {
+            Self::Small => 30,
+            Self::Good => 22,
+            // Measured on the panning coffee of the test, 360p at 16 frames/s: 40.7 dB in RGB (4:2:0 alone: 45.5) at 2 Mbit/s.
+            Self::Best => 14,
+        }
+    }
+}
+
 /// muxide holds the compressed video in memory until the end, and MP4's 32-bit offsets end at 4 GiB.
 const MAX_BYTES: usize = 2 << 30;
 
@@ -41,6 +63,11 @@ impl VideoWriter {
     /// column or row, because 4:2:0 has even sides. Where 90 000 is no multiple of `fps`, the time of a frame is rounded to
     /// 1/90 000 s, the same for each. Fails for sizes that H.264 encoding cannot do here and for a place that cannot be written.
     pub fn create(path: &Path, width: usize, height: usize, fps: u32) -> Result<Self> {
+        Self::with_quality(path, width, height, fps, Quality::default())
+    }
+
+    /// As [`VideoWriter::create`], of another quality.
+    pub fn with_quality(path: &Path, width: usize, height: usize, fps: u32, quality: Quality) -> Result<Self> {
         let (long, short) = (width.max(height), width.min(height));
         if long > MAX_SIDES.0 || short > MAX_SIDES.1 || short < MIN_SIDE {
             let what = format_args!(
@@ -52,7 +79,7 @@ impl VideoWriter {
         if !(1..=60).contains(&fps) {
             return Err(Error::file(path, format_args!("{fps} frames/s cannot be encoded; choose 1 to 60")));
         }
-        let encoder = FrameEncoder::new(width, height, fps).map_err(|error| encoder_failed(path, &error))?;
+        let encoder = FrameEncoder::new(width, height, fps, quality).map_err(|error| encoder_failed(path, &error))?;
         let (coded_width, coded_height) = encoder.frame.dimensions();
         let muxer = MuxerBuilder::new(AtomicFile::create(path)?)
             .video(VideoCodec::H264, coded_width as u32, coded_height as u32, f64::from(fps))
@@ -119,7 +146,7 @@ struct FrameEncoder {
 }
 
 impl FrameEncoder {
-    fn new(width: usize, height: usize, fps: u32) -> Result<Self, openh264::Error> {
+    fn new(width: usize, height: usize, fps: u32, quality: Quality) -> Result<Self, openh264::Error> {
         let frame = Yuv420::new(width, height);
         // The encoder derives the stream's level from this; a fine quantiser takes about half a bit a pixel.
         let bits = frame.y().len() as u64 * u64::from(fps) / 2;
@@ -131,7 +158,7 @@ impl FrameEncoder {
             // This mode walks the quantiser to the lower end of its range and stays: constant quality, no frame dropped, and no
             // warning on stderr as the others print without frame skipping.
             .rate_control_mode(RateControlMode::Bufferbased)
-            .qp(QpRange::new(QUANTISER, QUANTISER))
+            .qp(QpRange::new(quality.quantiser(), quality.quantiser()))
             .adaptive_quantization(false)
             .background_detection(false)
             .vui(VuiConfig::bt709())
@@ -217,7 +244,11 @@ mod tests {
     }
 
     fn encoded(frames: &[Picture], fps: u32) -> Vec<Vec<u8>> {
-        let mut encoder = FrameEncoder::new(frames[0].width, frames[0].height, fps).unwrap();
+        encoded_as(frames, fps, Quality::Best)
+    }
+
+    fn encoded_as(frames: &[Picture], fps: u32, quality: Quality) -> Vec<Vec<u8>> {
+        let mut encoder = FrameEncoder::new(frames[0].width, frames[0].height, fps, quality).unwrap();
         frames.iter().map(|frame| encoder.encode(frame).unwrap().0).collect()
     }
 
@@ -236,6 +267,20 @@ mod tests {
         let psnr = psnr(&frames, &decoded(&samples));
         println!("360p: {psnr:.2} dB RGB, {} kbit/s", bytes * 8 * 16 / 24 / 1000);
         assert!(psnr >= 38.0, "{psnr} dB");
+    }
+
+    #[test]
+    fn each_step_of_quality_is_smaller_and_still_fair() {
+        let frames = moving(640, 360, 12);
+        let of = |quality| {
+            let samples = encoded_as(&frames, 16, quality);
+            let (bytes, psnr) = (samples.iter().map(Vec::len).sum::<usize>(), psnr(&frames, &decoded(&samples)));
+            println!("{quality:?}: {psnr:.2} dB, {bytes} bytes");
+            (bytes, psnr)
+        };
+        let (small, good, best) = (of(Quality::Small), of(Quality::Good), of(Quality::Best));
+        assert!(2 * small.0 < good.0 && 2 * good.0 < best.0 + best.0 / 4);
+        assert!(small.1 > 30.0 && good.1 > 35.0 && best.1 > 38.0);
     }
 
     #[test]

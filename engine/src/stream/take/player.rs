@@ -87,7 +87,7 @@ impl<'a> TakePlayer<'a> {
         if reader.chunks() == 0 {
             return Err(Error::file(path, "holds no frame yet; let it run a moment"));
         }
-        let first = reader.motion(reader.first_own().min(reader.chunks() - 1))?;
+        let first = reader.motion(reader.chunks() - 1)?;
         let picture = match picture {
             Some(picture) => picture,
             None => Arc::new(load_picture(&first.image_path())?),
@@ -129,6 +129,16 @@ impl<'a> TakePlayer<'a> {
         })
     }
 
+    /// Where the source picture of the take `path` lies.
+    ///
+    /// # Errors
+    /// A log that cannot be read or is empty.
+    pub fn picture_path(path: &Path) -> Result<std::path::PathBuf> {
+        let mut reader = TakeReader::open(path)?;
+        let last = reader.chunks().checked_sub(1).ok_or_else(|| Error::file(path, "holds no frame yet; let it run a moment"))?;
+        Ok(reader.motion(last)?.image_path())
+    }
+
     /// The log.
     pub fn reader(&self) -> &TakeReader {
         &self.reader
@@ -144,9 +154,9 @@ impl<'a> TakePlayer<'a> {
         self.output_size
     }
 
-    /// Set, it ends the making of chunks that were not kept, which may take long.
-    pub fn stop(&self) -> Arc<AtomicBool> {
-        self.stop.clone()
+    /// Once `stop` is set, the making of chunks that were not kept, which may take long, ends with an error.
+    pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// The frames of `chunk`, in buffers that the next one is drawn in.
