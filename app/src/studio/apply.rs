@@ -1,6 +1,7 @@
 //! What becomes of an action: the only place where the document changes and the worker is spoken to.
 
 use super::dialogs::Purpose;
+use super::export::What;
 use super::*;
 
 impl Studio {
@@ -48,7 +49,12 @@ impl Studio {
                 None => {}
             },
             Action::SaveAs => self.ask(Purpose::Save { suggested: self.suggested_path() }),
-            Action::Show(page) => self.page = page,
+            Action::Show(page) => {
+                if page == Page::Export {
+                    self.exports.offer(self.player.shown_take().map_or(What::Project, |(take, _)| What::Take(take)));
+                }
+                self.page = page;
+            }
             Action::Quit => self.leave(Next::Close),
         }
     }
@@ -100,6 +106,7 @@ impl Studio {
         match self.model.poll() {
             Ok(false) => {}
             Ok(true) => {
+                self.replay = self.model.ready().map(|ready| Replay::new(ready.checkpoint.clone(), self.wake.clone()));
                 self.model.send(Command::SetClock(self.player.clock));
                 if let Some(document) = &self.document {
                     let (picture, project) = (document.picture().clone(), document.project().clone());
@@ -126,7 +133,10 @@ impl Studio {
         }
         self.uploads.poll();
         self.poll_files();
-        self.exports.poll(&mut self.toasts);
+        self.exports.poll(&mut self.toasts, Strings::of(self.settings.language));
+        if let Some(error) = self.replay.as_mut().and_then(Replay::poll) {
+            self.toasts.warning(error);
+        }
         self.keep();
     }
 

@@ -49,6 +49,11 @@ pub enum Purpose {
         /// A path, or just a name.
         suggested: PathBuf,
     },
+    /// A video is written there.
+    Export {
+        /// A path, or just a name.
+        suggested: PathBuf,
+    },
 }
 
 /// What was answered.
@@ -78,7 +83,7 @@ impl Dialog {
     pub fn path(purpose: Purpose) -> Self {
         let text = match &purpose {
             Purpose::Open => String::new(),
-            Purpose::Save { suggested } => suggested.display().to_string(),
+            Purpose::Save { suggested } | Purpose::Export { suggested } => suggested.display().to_string(),
         };
         Self::Path { purpose, text }
     }
@@ -109,6 +114,7 @@ impl Dialog {
                     let (title, verb) = match purpose {
                         Purpose::Open => (texts.path_open_title, texts.path_open),
                         Purpose::Save { .. } => (texts.path_save_title, texts.path_save),
+                        Purpose::Export { .. } => (texts.path_export_title, texts.path_save),
                     };
                     text_ui(ui, title, texts.path_text);
                     let label = ui.label(texts.path_label);
@@ -194,14 +200,18 @@ pub fn choose_file(purpose: Purpose, strings: &'static Strings, wake: Wake) -> J
                 .add_filter(texts.filter_pictures, &pictures)
                 .add_filter(texts.filter_projects, &["ron"])
                 .pick_file(),
-            Purpose::Save { suggested } => {
-                let dialog = dialog.set_title(texts.path_save_title).add_filter(texts.filter_projects, &["ron"]);
+            Purpose::Save { ref suggested } | Purpose::Export { ref suggested } => {
+                let saves = matches!(purpose, Purpose::Save { .. });
+                let dialog = match saves {
+                    true => dialog.set_title(texts.path_save_title).add_filter(texts.filter_projects, &["ron"]),
+                    false => dialog.set_title(texts.path_export_title),
+                };
                 let dialog = match suggested.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                     Some(folder) => dialog.set_directory(folder),
                     None => dialog,
                 };
                 let name = suggested.file_name().unwrap_or_default().to_string_lossy();
-                dialog.set_file_name(name).save_file().map(with_project_extension)
+                dialog.set_file_name(name).save_file().map(|path| if saves { with_project_extension(path) } else { path })
             }
         })
     })

@@ -224,7 +224,12 @@ impl Studio {
     fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Save => self.act(Action::Save),
-            Answer::Discard => self.go_on(),
+            Answer::Discard => {
+                if let Some(autosave) = &self.autosave {
+                    autosave.clear();
+                }
+                self.go_on();
+            }
             Answer::Cancel => self.files.next = None,
             Answer::CancelExport => {
                 self.exports.cancel_all();
@@ -235,6 +240,7 @@ impl Studio {
             }
             Answer::Path(Purpose::Open, path) => self.leave(Next::Open(path)),
             Answer::Path(Purpose::Save { .. }, path) => self.save(path),
+            Answer::Path(Purpose::Export { .. }, path) => self.set_export_path(&path),
         }
     }
 

@@ -23,7 +23,7 @@ impl eframe::App for Studio {
         let next = self.player.tick(now, self.project_end());
         let mut actions = shortcuts::shortcut_actions(ui.ctx(), &self.shortcut_state());
         self.bar_ui(ui, &mut actions);
-        Panel::bottom("status").resizable(false).show_separator_line(false).frame(Frame::NONE).show(ui, |ui| self.status_ui(ui));
+        Panel::bottom("status").resizable(false).show_separator_line(false).frame(panel_frame(ui)).show(ui, |ui| self.status_ui(ui));
         if self.document.is_some() {
             Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame(ui)).show(ui, |ui| {
                 self.timeline_ui(ui, &mut actions);
@@ -34,7 +34,10 @@ impl eframe::App for Studio {
         }
         let middle = ui.available_rect_before_wrap();
         CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
-            (None, _) | (_, Page::Gallery) => self.gallery_ui(ui, &mut actions),
+            (None, _) | (_, Page::Gallery) => {
+                let room = Margin::symmetric(0, theme::space::PAGE as i8);
+                Frame::NONE.fill(theme::tokens(ui).panel).inner_margin(room).show(ui, |ui| self.gallery_ui(ui, &mut actions));
+            }
             _ => self.canvas_ui(ui, &mut actions),
         });
         self.page_ui(ui, &mut actions);
@@ -179,7 +182,7 @@ impl Studio {
     /// The canvas with the picture on it.
     fn canvas_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
         let Some(document) = &self.document else { return };
-        let Self { player, uploads, canvas, last_view, .. } = self;
+        let Self { player, uploads, canvas, last_view, replay, .. } = self;
         let picture = document.picture();
         let unfinished = canvas.unfinished();
         let live = canvas.live_preview().or_else(|| player.dragged().cloned()).map(|stroke| {
@@ -193,7 +196,20 @@ impl Studio {
             _ => (unfinished.map(|work| work.project), player.playhead() as usize),
         };
         let hand = at_hand.as_ref().map(|project| Hand { project, frame });
-        *last_view = view(player, uploads, document.project(), hand, last_view.as_ref());
+        let frame = player.playhead() as usize;
+        // Made, but not held any more: back from the log.
+        let replayed = match (replay.as_mut(), player.logged(frame)) {
+            (Some(replay), Some(path))
+                if hand.is_none() && player.state != State::Running && !player.stale && player.held(frame).is_none() =>
+            {
+                replay.frame(path, frame, picture)
+            }
+            _ => None,
+        };
+        *last_view = match replayed {
+            Some(replayed) => Some(View::of_picture(replayed.prepared.clone(), replayed.cut)),
+            None => view(player, uploads, document.project(), hand, last_view.as_ref()),
+        };
         let outside = theme::tokens(ui).surround;
         let compiled = player.compiled();
         let (shown, compare) = (last_view.clone(), player.compare);

@@ -18,6 +18,7 @@ pub mod measure;
 mod model;
 mod paste;
 pub mod player;
+mod replay;
 pub mod settings;
 mod shelf;
 pub mod shortcuts;
@@ -38,6 +39,7 @@ use std::time::Instant;
 use eframe::egui;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::{Command, Event, State};
+use kinebrush_engine::stream::take::Takes;
 
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
@@ -51,6 +53,7 @@ use files::{Files, Next};
 use gallery::Gallery;
 use model::Model;
 use player::{Notice, Player};
+use replay::Replay;
 use settings::{Folders, Settings};
 use shelf::Shelf;
 use status::Memory;
@@ -103,6 +106,7 @@ pub struct Studio {
     page: Page,
     takes_shown: bool,
     run_when_ready: bool,
+    replay: Option<Replay>,
     last_view: Option<View>,
     /// How long the hand waited last, seconds, and when that was.
     hand: Option<(f64, Instant)>,
@@ -123,7 +127,7 @@ impl Studio {
         share_processor(options.threads.or(settings.threads));
         let mut studio = Self {
             gallery: Gallery::new(&folders, &settings.recent, wake.clone()),
-            model: Model::load(options.model.clone(), folders.takes(), wake.clone()),
+            model: Model::load(options.model.clone(), Takes::new(folders.takes()), settings.take_budget_bytes, wake.clone()),
             autosave: Some(Autosave::new(folders.sessions(), wake.clone())),
             uploads: Uploads::new(wake.clone()),
             player: Player::new(settings.clock),
@@ -137,8 +141,9 @@ impl Studio {
             unsaved_session: false,
             toasts: Toasts::default(),
             page: Page::Gallery,
-            takes_shown: true,
+            takes_shown: false,
             run_when_ready: false,
+            replay: None,
             last_view: None,
             hand: None,
             memory: Memory::default(),

@@ -24,10 +24,16 @@ pub struct View {
     pub motion: FrameMotion,
     /// What the network changed, and a number for it.
     pub correction: Option<(u64, Arc<Correction>)>,
-    /// Whether it is a frame that was made, or the guide.
-    pub made: bool,
     /// Whether what the hand moves is one of the layers.
     pub bends: bool,
+}
+
+impl View {
+    /// A picture without layers.
+    pub fn of_picture(prepared: Arc<Prepared>, cut: u64) -> Self {
+        let motion = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
+        Self { prepared, cut, motion, correction: None, bends: false }
+    }
 }
 
 /// What the motion is when it is not the document's: the hand is at it.
@@ -47,7 +53,7 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
         {
             let correction = made.correction.clone().map(|c| (made.take << 32 | made.frame as u64, c));
             let (cut, motion) = (made.compiled.cut, made.motion.clone());
-            return Some(View { prepared: prepared.clone(), cut, motion, correction, made: true, bends: false });
+            return Some(View { prepared: prepared.clone(), cut, motion, correction, bends: false });
         }
         if player.state == State::Running
             && let Some(last) = last
@@ -60,13 +66,12 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
         // Not cut yet: the picture as it is.
         let prepared = uploads.get(PICTURE_ALONE);
         let still = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
-        let alone =
-            prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, made: false, bends: false });
+        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, bends: false });
         return last.cloned().or(alone);
     };
     let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
     // While the regions are other ones, the layers stay where the scene has them.
     let revised = compiled.scene.revised(project);
     let motion = FrameMotion::of(revised.as_ref().unwrap_or(&compiled.scene), frame);
-    Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, made: false, bends: revised.is_some() })
+    Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, bends: revised.is_some() })
 }
