@@ -136,6 +136,12 @@ pub struct BenchOptions {
     /// Noise levels instead of the checkpoint's: falling, such as 1.0,0.5.
     #[arg(long, value_delimiter = ',')]
     pub noise_levels: Option<Vec<f32>>,
+    /// Measure the studio's window instead, with this picture or project.
+    #[arg(long)]
+    pub studio: Option<PathBuf>,
+    /// Seconds of the longest part of that.
+    #[arg(long, default_value_t = 20.0)]
+    pub seconds: f64,
     /// Measure training steps instead: this many.
     #[arg(long)]
     pub training: Option<usize>,

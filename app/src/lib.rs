@@ -13,18 +13,20 @@ mod train;
 
 pub use arguments::{ModelChoice, Place};
 
-use arguments::{Arguments, Command, StudioOptions};
+use arguments::{Arguments, BenchOptions, Command, StudioOptions};
 use clap::Parser;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// What the program does when it is started.
 pub fn main() -> ExitCode {
+    let started = Instant::now();
     allocator::keep_large_blocks();
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Studio(StudioOptions::default()));
     // The studio's threads give way to its window, and their number is one of its settings.
     let pool = match &command {
-        Command::Studio(_) => Ok(()),
+        Command::Studio(_) | Command::Bench(BenchOptions { studio: Some(_), .. }) => Ok(()),
         _ => arguments.threads.map_or(Ok(()), |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()),
     };
     if pool.is_err() {
@@ -38,6 +40,10 @@ pub fn main() -> ExitCode {
         Command::Render(options) => render::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),
+        Command::Bench(BenchOptions { studio: Some(file), seconds, json, model, .. }) => {
+            let options = studio::Options { file: Some(file), model, threads: arguments.threads, folders: None, file_windows: false };
+            studio::measure::run(options, seconds, json, started)
+        }
         Command::Bench(options) => bench::run(&options),
         Command::Train(options) => train::run(&options),
     };

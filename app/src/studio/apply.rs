@@ -26,7 +26,7 @@ impl Studio {
             Action::Run => self.run(),
             Action::TogglePause => match self.player.state {
                 State::Running => self.model.send(Command::Pause),
-                State::Paused if self.player.at_end() || self.player.stale => self.run(),
+                State::Paused if !self.player.scrubbed || self.player.at_end() || self.player.stale => self.run(),
                 _ => self.player.toggle_playing(self.project_end()),
             },
             Action::Stop => self.model.send(Command::Stop),

@@ -2,7 +2,6 @@
 //!
 //! Every phase asks for frame after frame, so the times are those of a window that is busy all the time; the idle phase asks for none.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use eframe::egui;
@@ -208,8 +207,7 @@ impl eframe::App for Measured {
 ///
 /// # Errors
 /// As [`super::start::run`].
-pub fn run(file: PathBuf, options: Options, seconds: f64, json: bool, started: Instant) -> anyhow::Result<()> {
-    let options = Options { file: Some(file), ..options };
+pub fn run(options: Options, seconds: f64, json: bool, started: Instant) -> anyhow::Result<()> {
     super::start::open_window(Box::new(move |cc| Ok(Box::new(Measured::new(cc, options, seconds, json, started)))))
 }
 

@@ -76,6 +76,8 @@ pub struct Player {
     pub playing: bool,
     /// Whether the motion changed since the frames were made: the guide is shown then.
     pub stale: bool,
+    /// Whether the playhead was moved since video was made last.
+    pub scrubbed: bool,
     playhead: f32,
     takes: BTreeMap<u64, TakeFrames>,
     shown: u64,
@@ -96,6 +98,7 @@ impl Default for Player {
             made_fps: 0.0,
             playing: false,
             stale: false,
+            scrubbed: false,
             playhead: 0.0,
             takes: BTreeMap::new(),
             shown: 0,
@@ -157,7 +160,7 @@ impl Player {
             Event::State(state) => {
                 self.state = state;
                 if state == State::Running {
-                    (self.playing, self.stale) = (false, false);
+                    (self.playing, self.stale, self.scrubbed) = (false, false, false);
                 } else {
                     self.dragged = None;
                 }
@@ -249,6 +252,7 @@ impl Player {
     pub fn seek(&mut self, frame: f32) {
         if self.state != State::Running {
             self.playhead = frame.max(0.0);
+            self.scrubbed = true;
         }
     }
 

@@ -40,7 +40,7 @@ pub(super) fn open_window(creator: eframe::AppCreator) -> anyhow::Result<()> {
         .with_inner_size([1280.0, 800.0])
         .with_min_inner_size(SMALLEST)
         .with_drag_and_drop(true);
-    let window = eframe::NativeOptions { viewport, ..Default::default() };
+    let window = eframe::NativeOptions { viewport, dithering: false, ..Default::default() };
     eframe::run_native("Kinebrush", window, creator).map_err(|error| match error {
         eframe::Error::Wgpu(error) => no_graphics(&error.to_string(), &std::env::temp_dir()),
         eframe::Error::Winit(_) | eframe::Error::WinitEventLoop(_) => {

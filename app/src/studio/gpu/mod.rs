@@ -70,6 +70,8 @@ pub struct Liquify {
 /// Makes the renderer part of a window. Without it [`paint`] shows `outside` alone.
 pub fn install(state: &RenderState) {
     let renderer = GuideRenderer::new(&state.device, &state.queue, state.target_format);
+    let software = state.adapter.get_info().device_type == wgpu::DeviceType::Cpu;
+    let renderer = if software { renderer.in_software() } else { renderer };
     state.renderer.write().callback_resources.insert(renderer);
 }
 

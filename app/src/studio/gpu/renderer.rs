@@ -96,9 +96,21 @@ pub struct GuideRenderer {
     frame_px: [i32; 4],
     /// Which of the pipelines.
     variant: usize,
+    /// From which scale on one sample a pixel will do.
+    plain_from: f32,
 }
 
+/// From which scale on one sample a pixel will do where every sample costs nothing to speak of ...
+const PLAIN_FROM: f32 = 0.8;
+/// ... and where the processor draws, which pays for each: fine lines may flicker a little.
+const PLAIN_FROM_IN_SOFTWARE: f32 = 0.45;
+
 impl GuideRenderer {
+    /// The same for a card that is none: the processor draws.
+    pub fn in_software(self) -> Self {
+        Self { plain_from: PLAIN_FROM_IN_SOFTWARE, ..self }
+    }
+
     /// For targets of `format`; egui prefers those without sRGB, in which colours blend as in the engine.
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue, format: wgpu::TextureFormat) -> Self {
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -200,6 +212,7 @@ impl GuideRenderer {
             geometry: Geometry::default(),
             tile: None,
             frame_px: [0; 4],
+            plain_from: PLAIN_FROM,
             variant: 0,
             common_layout,
             sheet_layout,
@@ -242,7 +255,7 @@ impl GuideRenderer {
             range: self.range,
         };
         let changes = self.correction.is_some() && paint.compare != Compare::Guide;
-        self.variant = variant(place, changes);
+        self.variant = variant(place, changes, self.plain_from);
         queue.write_buffer(&self.views[0], 0, bytemuck::bytes_of(&view(place)));
         let tile = paint.liquify.as_ref().map(|liquify| tile_place(liquify, frame, place));
         if let Some(tile) = &tile {
@@ -439,9 +452,9 @@ impl GuideRenderer {
 }
 
 /// Which pipelines draw at `place`: for pictures that are not shrunk, shrunk, or shrunk much; then the same with a correction.
-fn variant(place: &Place, changes: bool) -> usize {
+fn variant(place: &Place, changes: bool, plain_from: f32) -> usize {
     let shrinks = match place.scale.min_element() {
-        scale if scale >= 0.8 => 0,
+        scale if scale >= plain_from => 0,
         scale if scale >= 0.33 => 1,
         _ => 2,
     };
