@@ -79,6 +79,20 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Of this process's threads of that name (which Linux cuts at 15 letters).
+#[cfg(target_os = "linux")]
+fn niceness(name: &str) -> Vec<i32> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // A thread may have ended since.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let found: Vec<i32> = stats
+        .filter(|stat| stat.contains(&format!("({name})")))
+        .map(|stat| stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap())
+        .collect();
+    assert!(found.len() >= 2, "the job's threads are not there");
+    found
+}
+
 /// dB between 8-bit pictures.
 fn psnr(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
@@ -157,6 +171,10 @@ fn what_cannot_be_is_said_before_a_file_is_there_and_a_cancelled_job_leaves_none
     assert!(refused(5, 5, ExportFormat::Png).contains("there are none"));
     assert!(refused(0, 4, ExportFormat::Gif { divisor: 0 }).contains("there are none"));
     let source = ExportSource::Project { project: Box::new(project), frames: 100_000 };
+    let mut long = options(source.clone(), 0, 100_000, ExportFormat::Mp4 { quality: Quality::Best }, at("a.out"));
+    long.size = Some((1920, 1080));
+    let why = ExportJob::spawn(long, checkpoint.clone(), || {}).wait().unwrap_err().to_string();
+    assert!(why.contains("would pass 2 GiB"), "{why}");
     for format in [ExportFormat::Mp4 { quality: Quality::Good }, ExportFormat::Png, ExportFormat::Gif { divisor: 1 }] {
         let job = ExportJob::spawn(options(source.clone(), 0, 100_000, format, at("a.out")), checkpoint.clone(), || {});
         while job.progress().frame < 8 {
@@ -164,6 +182,8 @@ fn what_cannot_be_is_said_before_a_file_is_there_and_a_cancelled_job_leaves_none
             std::thread::sleep(Duration::from_millis(2));
         }
         assert!(job.progress().seconds_left.is_some_and(|left| left > 0.0));
+        #[cfg(target_os = "linux")]
+        assert!(niceness("kinebrush-expor").iter().all(|nice| *nice == 19), "the live loop would feel it");
         job.cancel();
         assert!(job.wait().unwrap_err().to_string().contains("cancelled"));
         assert_eq!(names(folder.path()), before);

@@ -20,7 +20,7 @@ use crate::media::atomic::{parent, remove_stale};
 use crate::media::gif::{GIF_PX, GifWriter};
 use crate::media::picture_file::load_picture;
 use crate::media::sequence::SequenceWriter;
-use crate::media::video::{MAX_SIDES, Quality, VideoWriter};
+use crate::media::video::{MAX_BYTES, MAX_SIDES, Quality, VideoWriter};
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::project::Project;
 use crate::picture::Picture;
@@ -232,6 +232,13 @@ fn run(
         return Err(Error::field("export", format!("goes to frame {end}, but there are only {known}; choose fewer")));
     }
     let (width, height) = frames.output_size();
+    if let ExportFormat::Mp4 { quality } = format
+        && quality.expected_bytes(width, height, end - first).0 > MAX_BYTES as u64
+    {
+        let what =
+            format!("a video of {} frames of {width}x{height} would pass 2 GiB; choose fewer, smaller, or less quality", end - first);
+        return Err(Error::file(path, what));
+    }
     let mut sink: Box<dyn FrameSink> = match format {
         ExportFormat::Mp4 { quality } => Box::new(VideoWriter::with_quality(path, width, height, FPS, *quality)?),
         ExportFormat::Png => Box::new(SequenceWriter::create(path, width, height)?),
