@@ -17,26 +17,27 @@ const BAR: f32 = 40.0;
 
 impl eframe::App for Studio {
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        gpu::fill(ui.painter(), ui.max_rect(), theme::tokens(ui).panel);
         self.poll();
         self.dropped(ui.ctx());
         let now = ui.input(|input| input.time);
         let next = self.player.tick(now, self.project_end());
         let mut actions = shortcuts::shortcut_actions(ui.ctx(), &self.shortcut_state());
         self.bar_ui(ui, &mut actions);
-        Panel::bottom("status").resizable(false).show_separator_line(false).frame(panel_frame(ui)).show(ui, |ui| self.status_ui(ui));
+        Panel::bottom("status").resizable(false).show_separator_line(false).frame(panel_frame()).show(ui, |ui| self.status_ui(ui));
         if self.document.is_some() {
-            Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame(ui)).show(ui, |ui| {
+            Panel::bottom("timeline").resizable(true).default_size(232.0).size_range(150.0..=520.0).frame(panel_frame()).show(ui, |ui| {
                 self.timeline_ui(ui, &mut actions);
             });
             if self.takes_shown && !self.player.takes().is_empty() {
-                Panel::bottom("takes").resizable(false).frame(panel_frame(ui)).show(ui, |ui| self.takes_ui(ui, &mut actions));
+                Panel::bottom("takes").resizable(false).frame(panel_frame()).show(ui, |ui| self.takes_ui(ui, &mut actions));
             }
         }
         let middle = ui.available_rect_before_wrap();
         CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
             (None, _) | (_, Page::Gallery) => {
                 let room = Margin::symmetric(0, theme::space::PAGE as i8);
-                Frame::NONE.fill(theme::tokens(ui).panel).inner_margin(room).show(ui, |ui| self.gallery_ui(ui, &mut actions));
+                Frame::NONE.inner_margin(room).show(ui, |ui| self.gallery_ui(ui, &mut actions));
             }
             _ => self.canvas_ui(ui, &mut actions),
         });
@@ -72,7 +73,7 @@ impl Studio {
 
     fn bar_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
         let (strings, tokens) = (self.strings(), theme::tokens(ui));
-        let frame = Frame::NONE.fill(tokens.panel).inner_margin(Margin::symmetric(10, 0));
+        let frame = Frame::NONE.inner_margin(Margin::symmetric(10, 0));
         Panel::top("bar").resizable(false).exact_size(BAR).frame(frame).show(ui, |ui| {
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let text = &strings.bar;
@@ -283,6 +284,7 @@ impl Studio {
     }
 }
 
-fn panel_frame(ui: &Ui) -> Frame {
-    Frame::NONE.fill(theme::tokens(ui).panel)
+fn panel_frame() -> Frame {
+    // The window's ground is the panels' colour already.
+    Frame::NONE
 }

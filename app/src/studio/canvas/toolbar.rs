@@ -18,7 +18,6 @@ const BUTTON: f32 = 36.0;
 impl Canvas {
     /// The strip of tools.
     pub(super) fn toolbar_ui(&mut self, ui: &mut Ui, strip: Rect) {
-        ui.painter().rect_filled(strip, CornerRadius::ZERO, ui.visuals().panel_fill);
         let mut strip_ui = ui.new_child(UiBuilder::new().max_rect(strip.shrink(4.0)).layout(Layout::top_down(Align::Center)));
         strip_ui.spacing_mut().item_spacing.y = 4.0;
         for (tool, (name, key, what)) in Tool::ALL.into_iter().zip(TEXTS.tools) {

@@ -3,6 +3,7 @@
 //! It serves as preview while the hand moves and as the video: between two frames of the network only the motion differs. One canvas
 //! per window. Invariant: looks as the engine's warp plus the enlarged correction. Guarded by `tests/tests/gpu.rs`.
 
+mod fill;
 mod geometry;
 mod headless;
 mod prepared;
@@ -15,6 +16,7 @@ use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, Scr
 use glam::Vec2;
 use kinebrush_engine::stream::live::{Correction, FrameMotion};
 
+pub use fill::fill;
 pub use headless::render_to_picture;
 pub use prepared::Prepared;
 pub use renderer::GuideRenderer;
@@ -67,12 +69,15 @@ pub struct Liquify {
     pub shift: Vec2,
 }
 
-/// Makes the renderer part of a window. Without it [`paint`] shows `outside` alone.
+/// Makes the renderer part of a window. Without it neither frames nor fills are drawn.
 pub fn install(state: &RenderState) {
     let renderer = GuideRenderer::new(&state.device, &state.queue, state.target_format);
     let software = state.adapter.get_info().device_type == wgpu::DeviceType::Cpu;
     let renderer = if software { renderer.in_software() } else { renderer };
-    state.renderer.write().callback_resources.insert(renderer);
+    let filler = fill::Filler::new(&state.device, state.target_format);
+    let resources = &mut state.renderer.write().callback_resources;
+    resources.insert(renderer);
+    resources.insert(filler);
 }
 
 /// Draws a frame into `rect` of the window.
@@ -95,7 +100,7 @@ pub fn paint(ui: &egui::Ui, rect: Rect, paint: Paint) {
         false => vec![rect],
     };
     for band in bands.into_iter().filter(Rect::is_positive) {
-        painter.rect_filled(band, 0.0, paint.outside);
+        fill(&painter, band, paint.outside);
     }
     painter.add(egui_wgpu::Callback::new_paint_callback(rect, CanvasCallback { paint, rect }));
 }

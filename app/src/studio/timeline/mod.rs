@@ -26,6 +26,7 @@ use kinebrush_engine::stream::live::{Clock, State};
 
 use super::action::{Action, Compare};
 use super::document::{Selection, Work};
+use super::gpu::fill;
 pub use axis::{Unit, clock};
 pub(super) use controls::{Icon, button, elided, focus_ring, segments};
 pub(super) use look::{Look, RADIUS, body, small};
@@ -135,7 +136,7 @@ impl Timeline {
     /// Ruler above rows.
     fn board_ui(&mut self, ui: &mut Ui, board: Rect, t: &TimelineInput<'_>, actions: &mut Vec<Action>) {
         let look = Look::of(ui);
-        ui.painter().rect_filled(board, 0.0, look.ground);
+        fill(ui.painter(), board, look.ground);
         let time = Rangef::new(board.left() + NAMES, board.right());
         let mut axis = self.axis_now(time, t, ui.input(|input| input.pointer.any_down()));
         self.view_input(ui, board, &mut axis);

@@ -31,7 +31,7 @@ impl Timeline {
     ) {
         let look = Look::of(ui);
         let ruler = Rect::from_min_max(pos2(axis.x.min, head.top()), head.max);
-        ui.painter().rect_filled(head, 0.0, look.raised);
+        crate::studio::gpu::fill(ui.painter(), head, look.raised);
         self.zoom_ui(ui, Rect::from_min_max(head.min, pos2(head.left() + NAMES, head.bottom())), axis);
         let response = ui.interact(ruler, ui.scope_id().with("ruler"), Sense::click_and_drag());
         response.widget_info(|| WidgetInfo::labeled(Role::ScrollBar, true, texts::RULER));
