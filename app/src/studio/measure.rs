@@ -31,6 +31,10 @@ enum Phase {
     Done,
 }
 
+/// When an idle window has settled, and how long it is watched, seconds.
+const SETTLED: f64 = 2.0;
+const IDLE: f64 = 12.0;
+
 /// A studio that is watched.
 pub struct Measured {
     studio: Studio,
@@ -46,6 +50,8 @@ pub struct Measured {
     hand_ms: Vec<f64>,
     next_hand: Instant,
     pressed: bool,
+    /// Set once the idle window has settled.
+    settled: bool,
     report: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -67,6 +73,7 @@ impl Measured {
             hand_ms: Vec::new(),
             next_hand: now,
             pressed: false,
+            settled: false,
             report: serde_json::Map::new(),
         }
     }
@@ -133,13 +140,12 @@ impl Measured {
                 self.studio.act(Action::TogglePause);
                 self.enter(Phase::Idle);
             }
-            Phase::Idle if passed >= 6.0 && !running => {
-                // The first second still settles.
-                self.note("idle_cpu_percent", rounded(100.0 * (cpu_seconds() - self.cpu_at_phase) / passed));
+            Phase::Idle if passed >= IDLE && !running => {
+                self.note("idle_cpu_percent", rounded(100.0 * (cpu_seconds() - self.cpu_at_phase) / (passed - SETTLED)));
                 self.enter(Phase::Paused);
             }
-            Phase::Idle if passed < 1.0 => {
-                (self.cpu_at_phase, self.phase_start) = (cpu_seconds(), self.phase_start);
+            Phase::Idle if !self.settled && passed >= SETTLED => {
+                (self.settled, self.cpu_at_phase) = (true, cpu_seconds());
             }
             Phase::Paused if passed >= self.seconds / 4.0 => {
                 self.note_frames("window_paused");
@@ -197,7 +203,12 @@ impl eframe::App for Measured {
         self.studio.ui(ui, frame);
         self.advance(ui.ctx());
         match self.phase {
-            Phase::Idle => ui.ctx().request_repaint_after(Duration::from_secs(1).min(Duration::from_secs_f64(7.0))),
+            // Once when it has settled, and once at the end: a window that is asked every moment is not idle.
+            Phase::Idle => {
+                let passed = self.phase_start.elapsed().as_secs_f64();
+                let wait = if passed < SETTLED { SETTLED - passed } else { IDLE - passed };
+                ui.ctx().request_repaint_after(Duration::from_secs_f64(wait.max(0.0) + 0.01));
+            }
             _ => ui.ctx().request_repaint(),
         }
     }
