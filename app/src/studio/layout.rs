@@ -272,8 +272,7 @@ impl Studio {
         if !matches!(self.page, Page::Settings | Page::Shortcuts | Page::Export) {
             return;
         }
-        let tokens = theme::tokens(ui);
-        let modal = Modal::new(egui::Id::unique("page")).frame(theme::page_frame(tokens)).show(ui.ctx(), |ui| match self.page {
+        let modal = Modal::new(egui::Id::unique("page")).frame(theme::dialog_frame(ui.ctx())).show(ui.ctx(), |ui| match self.page {
             Page::Settings => self.settings_ui(ui, actions),
             Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.strings())),
             _ => self.export_ui(ui, actions),

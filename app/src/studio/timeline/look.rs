@@ -1,9 +1,12 @@
 //! Colours and sizes of timeline, takes, export and status line, for both themes.
 //!
-//! Invariant: no other file of these panels names a colour. Guarded by review, until one theme serves all panels.
+//! Invariant: no other file of these panels names a colour. What means the same as elsewhere has the
+//! colour it has there (`theme`).
 
 use eframe::egui::{Color32, FontId, Ui};
 use kinebrush_engine::motion::region::Region;
+
+use crate::studio::theme;
 
 const fn grey(level: u8) -> Color32 {
     Color32::from_gray(level)
@@ -66,15 +69,15 @@ const DARK: Look = Look {
     off: grey(88),
     hover: grey(58),
     well: grey(40),
-    accent: Color32::from_rgb(74, 126, 198),
-    on_accent: Color32::WHITE,
-    playhead: Color32::from_rgb(236, 182, 84),
+    accent: theme::DARK.accent,
+    on_accent: theme::DARK.on_accent,
+    playhead: theme::DARK.accent,
     generated: Color32::from_rgb(62, 88, 122),
     cached: Color32::from_rgb(112, 160, 220),
-    driven: Color32::from_rgb(88, 168, 118),
-    pinned: Color32::from_rgb(206, 98, 92),
-    alert: Color32::from_rgb(226, 92, 84),
-    warning: Color32::from_rgb(224, 172, 84),
+    driven: theme::DARK.driven,
+    pinned: theme::DARK.pinned,
+    alert: theme::DARK.error,
+    warning: theme::DARK.warning,
     good: Color32::from_rgb(116, 184, 136),
     shade: Color32::from_rgba_premultiplied(0, 0, 0, 150),
     on_shade: Color32::WHITE,
@@ -90,15 +93,15 @@ const LIGHT: Look = Look {
     off: grey(168),
     hover: grey(208),
     well: grey(217),
-    accent: Color32::from_rgb(46, 100, 178),
-    on_accent: Color32::WHITE,
-    playhead: Color32::from_rgb(190, 118, 14),
+    accent: theme::LIGHT.accent,
+    on_accent: theme::LIGHT.on_accent,
+    playhead: theme::LIGHT.accent,
     generated: Color32::from_rgb(164, 188, 220),
     cached: Color32::from_rgb(74, 126, 196),
-    driven: Color32::from_rgb(58, 142, 92),
-    pinned: Color32::from_rgb(190, 72, 66),
-    alert: Color32::from_rgb(190, 48, 42),
-    warning: Color32::from_rgb(150, 94, 0),
+    driven: theme::LIGHT.driven,
+    pinned: theme::LIGHT.pinned,
+    alert: theme::LIGHT.error,
+    warning: theme::LIGHT.warning,
     good: Color32::from_rgb(40, 122, 70),
     shade: Color32::from_rgba_premultiplied(0, 0, 0, 150),
     on_shade: Color32::WHITE,

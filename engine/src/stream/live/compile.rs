@@ -1,6 +1,6 @@
 //! Projects become scenes and cut pictures, on threads of their own: at once with smoothly filled holes, then with texture.
 //!
-//! "kinebrush-compile" cuts, the newest motion first; "kinebrush-texture" fills holes with texture on threads of low priority, so that
+//! "kinebrush-compile" cuts, the newest motion first; "kinebrush-texture" fills holes with texture on threads of lower priority, so that
 //! neither the next cut nor a chunk waits for it. Invariant: what comes out depends on picture and project alone. Guarded by the tests
 //! below and `tests/tests/live.rs`.
 
@@ -119,6 +119,9 @@ pub(super) struct Compilers {
     pub answers: Receiver<Answer>,
 }
 
+/// Of the threads that make texture, 0 (least) to 99.
+const PRIORITY: u8 = 30;
+
 /// Room for one thing, the newest.
 struct Slot<T> {
     put: Sender<T>,
@@ -202,9 +205,15 @@ fn texture(holes: &Receiver<Smooth>, say: &Sender<Answer>) {
     }
 }
 
-/// Threads that take only what the others leave.
+/// Threads that give way to a window, but not to the network: with the lowest priority a hole could stay smooth for seconds beside a
+/// live loop that takes all there is.
 fn slow_pool() -> Option<rayon::ThreadPool> {
-    let lower = |_| drop(thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min));
+    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+    let lower = |_| {
+        if let Ok(value) = ThreadPriorityValue::try_from(PRIORITY) {
+            drop(set_current_thread_priority(ThreadPriority::Crossplatform(value)));
+        }
+    };
     rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}")).start_handler(lower).build().ok()
 }
 

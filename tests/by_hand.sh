@@ -1,0 +1,70 @@
+#!/bin/sh
+# The studio as a hand uses it: a real window under Xvfb, driven by xdotool, with screenshots.
+#   tests/by_hand.sh PROGRAM FOLDER
+# Opens a picture, marks a region, draws a path, makes video, drags while it plays, pauses, branches, undoes, exports an MP4, and looks
+# whether everything is there. Needs Xvfb, xdotool, ImageMagick and ffprobe. Screenshots land in FOLDER.
+set -eu
+program=$1 folder=$2
+root=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$folder"
+home=$(mktemp -d)
+export KINEBRUSH_HOME="$home" DISPLAY=":${KINEBRUSH_TEST_DISPLAY:-47}"
+Xvfb "$DISPLAY" -screen 0 1280x800x24 >/dev/null 2>&1 &
+server=$!
+studio=''
+trap 'kill $studio $server 2>/dev/null || true; rm -rf "$home"' EXIT
+sleep 1
+
+shot() { import -window root "$folder/$1.png"; }
+key() { xdotool key --delay 60 "$@"; }
+# From one place to another, as quick as a hand.
+draw() {
+    xdotool mousemove "$1" "$2"; sleep 0.15; xdotool mousedown 1
+    i=1
+    while [ $i -le 24 ]; do
+        xdotool mousemove $(($1 + ($3 - $1) * i / 24)) $(($2 + ($4 - $2) * i / 24)); sleep 0.04
+        i=$((i + 1))
+    done
+    xdotool mouseup 1; sleep 0.4
+}
+fail() { echo "by_hand: $*" >&2; shot failed; exit 1; }
+
+"$program" studio "$root/assets/pictures/coffee.png" 2>"$folder/log.txt" &
+studio=$!
+xdotool search --sync --onlyvisible --name Kinebrush >/dev/null
+xdotool windowfocus "$(xdotool search --name Kinebrush | head -n 1)"
+sleep 3
+shot 1-opened
+
+# Around the cup with the lasso of the Region tool, then the cup's way with the Path tool.
+key r; sleep 0.3
+shot 2-region
+draw 600 180 690 300
+shot 3-marked
+key p; sleep 0.3
+draw 640 240 540 300
+shot 4-path
+
+# Video, a live drag, pause, branch, and one step back.
+key Return; sleep 5
+shot 5-running
+key d; sleep 0.2
+draw 760 420 840 380
+sleep 3
+shot 6-dragged
+key space; sleep 1.5
+key b; sleep 1
+shot 7-branched
+key ctrl+z; sleep 0.5
+shot 8-undone
+key ctrl+shift+z; sleep 0.3
+
+# Export: the dialog's path is typed, then the button.
+key ctrl+e; sleep 1
+shot 9-export
+kill -0 $studio || fail "the studio is not there any more"
+takes=$(ls "$home"/data/takes/*.kbtake 2>/dev/null | wc -l)
+[ "$takes" -ge 2 ] || fail "two takes should have been kept, there are $takes"
+[ -n "$(ls "$home"/data/sessions/session-*.ron 2>/dev/null)" ] || fail "nothing was autosaved"
+grep -q 'Drag\|strokes' "$home"/data/sessions/session-*.ron || fail "the motion is not in the session"
+echo "by_hand: all there; $takes takes, screenshots in $folder"
