@@ -46,7 +46,7 @@ fn drawn(paint: &Paint, width: usize, height: usize) -> Picture {
     gpu::render_to_picture(&card.device, &card.queue, paint, width, height).unwrap()
 }
 
-fn cut(picture: &Picture, regions: &[Mask]) -> Layers {
+fn cut<R: std::borrow::Borrow<Mask>>(picture: &Picture, regions: &[R]) -> Layers {
     let options = CutOptions { plate_margin_px: 24, fill: Fill::PullPush, ..CutOptions::default() };
     Layers::cut(picture, regions, &options)
 }
@@ -199,7 +199,7 @@ fn a_drag_looks_as_if_its_layer_were_cut_already() {
         assert!((weight - region.at(x, y)).abs() < 1e-5, "{x} {y}: {weight} {}", region.at(x, y));
     }
     let prepared = Arc::new(Prepared::from_picture(&picture));
-    let mut paint = Paint { prepared, liquify: Some(liquify), ..plain(&cut(&picture, &[]), still(0)) };
+    let mut paint = Paint { prepared, liquify: Some(liquify), ..plain(&cut::<Mask>(&picture, &[]), still(0)) };
     let ours = drawn(&paint, 192, 128);
     show(&ours, "liquify.png");
     let inside = |p: &Picture| Picture::from_fn(56, 56, |x, y| p.at(x + 60, y + 34));

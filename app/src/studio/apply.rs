@@ -73,6 +73,14 @@ impl Studio {
         }
     }
 
+    /// After a failure of the worker: a new take that shares all that was made, unless nothing was made since the last failure.
+    fn restart(&mut self) {
+        let made = self.player.generated().end;
+        if made > 0 && self.failed_at.replace(made).is_none_or(|before| before < made) {
+            self.model.send(Command::Branch { frame: made - 1 });
+        }
+    }
+
     /// Changes the document, and tells whoever has to know.
     fn change(&mut self, change: impl FnOnce(&mut Document) -> kinebrush_engine::Result<()>) {
         let Some(document) = &mut self.document else { return };
@@ -91,7 +99,7 @@ impl Studio {
     pub(super) fn set_document(&mut self, document: Document) {
         let (picture, project, revision) = (document.picture().clone(), document.project().clone(), document.revision());
         self.player.reset();
-        self.last_view = None;
+        (self.last_view, self.failed_at) = (None, None);
         self.uploads.open(picture.clone());
         self.model.send(Command::Open { picture, project, revision });
         if let Some(path) = document.path().or(Some(&document.project().image_path())) {
@@ -128,7 +136,10 @@ impl Studio {
                 Some(Notice::Dragged(drag, stroke)) => self.change(|document| document.finish_drag(drag, *stroke)),
                 Some(Notice::Take(_)) => {}
                 Some(Notice::Warning(text)) => self.toasts.warning(text),
-                Some(Notice::Failed(text)) => self.toasts.error(text),
+                Some(Notice::Failed(text)) => {
+                    self.toasts.error(text);
+                    self.restart();
+                }
             }
         }
         self.uploads.poll();

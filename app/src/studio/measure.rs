@@ -52,6 +52,8 @@ pub struct Measured {
     pressed: bool,
     /// Set once the idle window has settled.
     settled: bool,
+    /// Memory a quarter into the longest phase.
+    resident_mib: Option<f64>,
     report: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -74,6 +76,7 @@ impl Measured {
             next_hand: now,
             pressed: false,
             settled: false,
+            resident_mib: None,
             report: serde_json::Map::new(),
         }
     }
@@ -153,7 +156,10 @@ impl Measured {
                 self.next_hand = Instant::now();
                 self.enter(Phase::Running);
             }
+            // A quarter in, everything that is held is full.
+            Phase::Running if passed >= self.seconds / 4.0 && self.resident_mib.is_none() => self.resident_mib = resident_mib(),
             Phase::Running if passed >= self.seconds => {
+                self.note("resident_mib_a_quarter_in_and_at_the_end", json!([self.resident_mib, resident_mib()]));
                 self.note_frames("window_running");
                 self.note_made("made_frames_per_second");
                 self.hand_ms.sort_by(f64::total_cmp);
@@ -167,7 +173,6 @@ impl Measured {
             Phase::Exporting if passed >= self.seconds / 2.0 || !self.studio.is_exporting() && passed > 1.0 => {
                 self.note_made("made_frames_per_second_beside_export");
                 self.note_frames("window_running_beside_export");
-                self.note("resident_mib", super::status::Memory::default().resident().map(|b| rounded(b as f64 / (1 << 20) as f64)));
                 self.enter(Phase::Done);
                 self.print();
                 self.studio.act(Action::Stop);
@@ -224,6 +229,10 @@ pub fn run(options: Options, seconds: f64, json: bool, started: Instant) -> anyh
 
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
+}
+
+fn resident_mib() -> Option<f64> {
+    super::status::Memory::default().resident().map(|bytes| rounded(bytes as f64 / f64::from(1 << 20)))
 }
 
 /// Processor time of all threads so far, seconds; 0 where the system does not say.

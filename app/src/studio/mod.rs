@@ -107,6 +107,8 @@ pub struct Studio {
     takes_shown: bool,
     run_when_ready: bool,
     replay: Option<Replay>,
+    /// Frames there were when the worker failed last.
+    failed_at: Option<usize>,
     last_view: Option<View>,
     /// How long the hand waited last, seconds, and when that was.
     hand: Option<(f64, Instant)>,
@@ -144,6 +146,7 @@ impl Studio {
             takes_shown: false,
             run_when_ready: false,
             replay: None,
+            failed_at: None,
             last_view: None,
             hand: None,
             memory: Memory::default(),

@@ -328,3 +328,96 @@ impl Player {
 fn bytes_of(correction: &Correction) -> usize {
     std::mem::size_of_val(&correction.rgba[..])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use kinebrush_engine::motion::project::Project;
+    use kinebrush_engine::picture::Picture;
+    use kinebrush_engine::stream::live::FrameMotion;
+    use kinebrush_engine::stream::live::compile::Stage;
+
+    fn compiled(cut: u64) -> Arc<Compiled> {
+        let picture = Arc::new(Picture::filled(32, 24, [0.5; 3]));
+        let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&Project::new("", "none.png", 8)).unwrap();
+        Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut, scale: 1.0 })
+    }
+
+    fn frames(take: u64, range: Range<usize>, compiled: &Arc<Compiled>) -> Event {
+        let frame = |frame| {
+            let motion = FrameMotion::of(&compiled.scene, frame);
+            LiveFrame { take, frame, compiled: compiled.clone(), motion, correction: None }
+        };
+        Event::Frames(range.map(frame).collect())
+    }
+
+    fn running() -> (Player, Arc<Compiled>) {
+        let (mut player, compiled) = (Player::new(Clock::RealTime), compiled(1));
+        player.receive(Event::Take { take: 1, parent: None, path: None });
+        player.receive(Event::State(State::Running));
+        (player, compiled)
+    }
+
+    #[test]
+    fn while_video_is_made_every_frame_is_shown_in_turn_and_a_slow_network_is_waited_for() {
+        let (mut player, compiled) = running();
+        let (mut now, mut shown) = (0.0, Vec::new());
+        for chunk in 0..6 {
+            player.receive(frames(1, 4 * chunk..4 * chunk + 4, &compiled));
+            // A chunk comes every half second, its frames take a quarter.
+            for _ in 0..25 {
+                now += 0.02;
+                player.tick(now, 81);
+                shown.push(player.playhead() as usize);
+            }
+        }
+        shown.dedup();
+        assert_eq!(shown, (0..24).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn frames_of_cuts_that_are_long_gone_are_not_held() {
+        let (mut player, _) = running();
+        for cut in 1..=5 {
+            let first = 4 * (cut as usize - 1);
+            player.receive(frames(1, first..first + 4, &compiled(cut)));
+        }
+        assert_eq!((player.generated(), player.cached()), (0..20, vec![8..20]));
+    }
+
+    #[test]
+    fn a_branch_shows_the_frames_it_shares() {
+        let (mut player, compiled) = running();
+        player.receive(frames(1, 0..12, &compiled));
+        player.receive(Event::Take { take: 2, parent: Some((1, 8)), path: None });
+        player.receive(frames(2, 8..12, &compiled));
+        assert_eq!(player.generated(), 0..12);
+        assert_eq!([3, 9].map(|frame| player.held(frame).unwrap().take), [1, 2]);
+        player.show_take(1);
+        assert_eq!(player.held(9).unwrap().take, 1);
+        assert!(player.held(12).is_none());
+    }
+
+    #[test]
+    fn a_loop_comes_round_and_playing_ends_with_the_take() {
+        let (mut player, compiled) = running();
+        player.receive(frames(1, 0..12, &compiled));
+        player.receive(Event::State(State::Paused));
+        player.seek(4.0);
+        player.loop_range = Some((4, 8));
+        player.toggle_playing(81);
+        let mut most = 0.0f32;
+        for i in 0..200 {
+            player.tick(f64::from(i) * 0.02, 81);
+            assert!((4.0..8.0).contains(&player.playhead()), "{}", player.playhead());
+            most = most.max(player.playhead());
+        }
+        assert!(player.playing && most > 7.5);
+        player.loop_range = None;
+        for i in 200..300 {
+            player.tick(f64::from(i) * 0.02, 81);
+        }
+        assert_eq!((player.playing, player.playhead()), (false, 11.0));
+    }
+}

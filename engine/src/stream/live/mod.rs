@@ -151,7 +151,7 @@ pub enum Event {
     State(State),
     /// Something to know; nothing stops.
     Warning(String),
-    /// The worker could not go on: the take is closed with its last chunk; `Open` starts anew.
+    /// The worker could not go on: the take is closed with its last chunk, and can be branched off there.
     Failed(String),
 }
 

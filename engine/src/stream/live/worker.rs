@@ -383,13 +383,13 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// The worker cannot go on with what it has; only `Open` helps.
+    /// What was being made is lost; the take ends with its last chunk, and can be branched off there.
     fn fail(&mut self, why: String) {
         self.running = false;
         self.hands = Hands::default();
-        self.staging = None;
-        // A log that panics once may do so again.
-        if catch_unwind(AssertUnwindSafe(|| self.take = None)).is_err() {
+        // A log that panicked once may do so again.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.take.as_mut().map(Take::end)));
+        if ended.is_err() {
             self.take = None;
         }
         self.voice.say(Event::Failed(why));
