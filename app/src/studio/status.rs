@@ -197,11 +197,11 @@ mod tests {
 
     #[test]
     fn memory_is_that_of_this_process() {
-        let before = Memory::default().resident();
         if cfg!(target_os = "linux") {
-            let held = vec![1_u8; 64 << 20];
-            let grown = Memory::default().resident().unwrap().saturating_sub(before.unwrap());
-            assert!(grown > 48 << 20, "{} of {} bytes seen", grown, held.len());
+            // Other tests take and free memory meanwhile, so it is held against what this one holds alone.
+            let held = vec![1_u8; 256 << 20];
+            let resident = Memory::default().resident().unwrap();
+            assert!(resident > held.len() as u64 && resident < 16 << 30, "{resident} bytes with {} held", held.len());
         }
     }
 
