@@ -350,14 +350,20 @@ fn a_log_is_told_every_motion_and_chunk_and_may_fail() {
 }
 
 #[test]
-fn a_panic_is_told_and_open_starts_anew() {
-    let (options, _) = logged(None, Some(1));
+fn a_panic_is_told_and_video_goes_on_from_the_last_chunk_or_anew() {
+    let (options, _) = logged(None, Some(2));
     let worker = open(options, dragged());
+    settle(&worker);
     worker.send(Command::Run { until: Some(16) });
     let events = until(&worker, |event| matches!(event, Event::Failed(_)));
     assert!(matches!(events.last(), Some(Event::Failed(why)) if why.contains("the log is broken")), "{:?}", events.last());
-    worker.send(Command::Run { until: Some(4) });
-    worker.send(Command::Branch { frame: 0 });
+    assert!(frames(&events).iter().map(|frame| frame.frame).eq(0..8));
+    worker.send(Command::Branch { frame: 8 });
+    let events = until(&worker, paused);
+    assert!(events.iter().any(|event| matches!(event, Event::Take { parent: Some((1, 8)), .. })), "{events:?}");
+    worker.send(Command::Run { until: Some(12) });
+    let events = until(&worker, paused);
+    assert!(frames(&events).iter().map(|frame| (frame.take, frame.frame)).eq((8..12).map(|frame| (2, frame))));
     worker.send(Command::Open { picture: Arc::new(picture()), project: dragged(), revision: 5 });
     worker.send(Command::Run { until: Some(8) });
     let events = until(&worker, paused);

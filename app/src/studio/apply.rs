@@ -77,7 +77,7 @@ impl Studio {
     fn restart(&mut self) {
         let made = self.player.generated().end;
         if made > 0 && self.failed_at.replace(made).is_none_or(|before| before < made) {
-            self.model.send(Command::Branch { frame: made - 1 });
+            self.model.send(Command::Branch { frame: made });
         }
     }
 
