@@ -17,7 +17,7 @@ use kinebrush::studio::{Options, Studio};
 use kinebrush_engine::stream::live::State;
 
 /// What takes this long is stuck.
-const STUCK: Duration = Duration::from_secs(120);
+const STUCK: Duration = Duration::from_secs(60);
 /// Window, points.
 const SIZE: [f32; 2] = [1280.0, 800.0];
 
@@ -82,7 +82,8 @@ impl Desk {
 
     /// All that can be read.
     pub fn labels(&self) -> Vec<String> {
-        self.harness.query_all_by(|_| true).filter_map(|node| node.accesskit_node().label()).collect()
+        let text = |node: Node<'_>| node.accesskit_node().label().or(node.accesskit_node().value());
+        self.harness.query_all_by(|_| true).filter_map(text).collect()
     }
 
     /// Whether a text is in sight.
@@ -189,7 +190,7 @@ impl Desk {
     /// The window is asked to close, as by its own button.
     pub fn ask_to_close(&mut self) {
         self.harness.input_mut().viewports.get_mut(&ViewportId::ROOT).unwrap().events.push(ViewportEvent::Close);
-        self.harness.step();
+        self.harness.run_steps(3);
     }
 
     /// Whether the window wants to close now.
