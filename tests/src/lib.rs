@@ -1,6 +1,7 @@
 //! Test support shared by the integration tests in `tests/tests`: random tensors, networks whose every parameter counts, differences.
 #![allow(clippy::unwrap_used)]
 
+pub mod desk;
 pub mod editing;
 
 use candle_core::{Device, Tensor};

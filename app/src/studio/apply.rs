@@ -3,6 +3,7 @@
 use super::dialogs::Purpose;
 use super::export::What;
 use super::*;
+use kinebrush_engine::stream::live::Hand;
 
 impl Studio {
     /// Does what was asked for.
@@ -14,7 +15,12 @@ impl Studio {
                     document.selection = selection;
                 }
             }
-            Action::Hand(hand) => self.model.send(Command::Hand(hand)),
+            Action::Hand(hand) => {
+                if let Hand::Press { drag, .. } = &hand {
+                    self.player.pressed(*drag);
+                }
+                self.model.send(Command::Hand(hand));
+            }
             Action::Undo => self.change(|document| {
                 document.undo();
                 Ok(())

@@ -30,13 +30,22 @@ impl Exports {
         Self { wake, dialog: ExportDialog::new(What::Project), jobs: Vec::new(), count: 0, looked: None, seconds_per_frame: None }
     }
 
-    /// Whether a file is being written.
+    /// Whether a file is being written that shall be: what was cancelled is as good as over.
     pub fn is_running(&self) -> bool {
-        self.jobs.iter().any(|(_, _, state)| *state == JobState::Running)
+        self.jobs.iter().any(|(_, job, state)| *state == JobState::Running && !job.is_cancelled())
     }
 
     pub fn cancel_all(&mut self) {
         self.jobs.iter().for_each(|(_, job, _)| job.cancel());
+    }
+
+    /// Cancels all, and waits until nothing of them is left on the disk: for the end of the program.
+    pub fn end(&mut self) {
+        self.cancel_all();
+        for (_, job, _) in self.jobs.iter().filter(|(_, _, state)| *state == JobState::Running) {
+            // It was cancelled; whatever else it failed with cannot be shown any more.
+            let _ = job.wait();
+        }
     }
 
     /// Chooses what the dialog begins with.

@@ -156,6 +156,8 @@ impl Studio {
             }
             Some(Err(error)) => {
                 self.files.restored = None;
+                // What is still open is kept again, also after "Don't save".
+                self.kept = None;
                 self.toasts.error(error.to_string());
             }
         }

@@ -65,6 +65,7 @@ impl Studio {
             making: self.player.state != State::Idle,
             frame: self.player.playhead(),
             frames: self.player.generated().end.max(self.project_end()),
+            made: self.player.generated().end,
             looped: self.player.loop_range,
             compare: self.player.compare,
             dialog: self.files.asks(),

@@ -169,6 +169,11 @@ impl Studio {
         &self.player
     }
 
+    /// What is on the canvas when, to be set up.
+    pub fn player_mut(&mut self) -> &mut Player {
+        &mut self.player
+    }
+
     /// The document, if one is open.
     pub fn document(&self) -> Option<&Document> {
         self.document.as_ref()
@@ -200,7 +205,7 @@ impl Studio {
 
     /// Ends what runs; the session counts as closed properly.
     fn shut_down(&mut self) {
-        self.exports.cancel_all();
+        self.exports.end();
         self.model = Model::Failed;
         if let Some(autosave) = self.autosave.take() {
             autosave.finish();

@@ -84,6 +84,12 @@ pub struct Player {
     compiled: Option<Arc<Compiled>>,
     /// The drag in work.
     dragged: Option<(u64, Stroke)>,
+    /// The newest take and the newest drag that were heard of.
+    newest: (u64, u64),
+    /// The newest of them that belong to another picture: the worker may still speak of them.
+    past: (u64, u64),
+    /// Corrections that are held, bytes.
+    held_bytes: usize,
     last_tick: Option<f64>,
 }
 
@@ -104,6 +110,9 @@ impl Default for Player {
             shown: 0,
             compiled: None,
             dragged: None,
+            newest: (0, 0),
+            past: (0, 0),
+            held_bytes: HELD_BYTES,
             last_tick: None,
         }
     }
@@ -117,11 +126,35 @@ impl Player {
 
     /// A player for another picture, with the settings of this one.
     pub fn reset(&mut self) {
-        *self = Self { clock: self.clock, compare: self.compare, ..Self::default() };
+        let Self { clock, compare, newest, held_bytes, .. } = *self;
+        *self = Self { clock, compare, newest, past: newest, held_bytes, ..Self::default() };
+    }
+
+    /// Holds no more than these bytes of corrections from the next frames on.
+    pub fn hold_at_most(&mut self, bytes: usize) {
+        self.held_bytes = bytes;
+    }
+
+    /// The hand took hold of something: drags are told from those of another picture by their numbers.
+    pub fn pressed(&mut self, drag: u64) {
+        self.newest.1 = self.newest.1.max(drag);
+    }
+
+    /// Whether the worker speaks of the picture before this one.
+    fn is_past(&self, event: &Event) -> bool {
+        match event {
+            Event::Frames(frames) => frames.iter().all(|frame| frame.take <= self.past.0),
+            Event::Take { take, .. } => *take <= self.past.0,
+            Event::Dragged { drag, .. } => *drag <= self.past.1,
+            _ => false,
+        }
     }
 
     /// Takes in what the worker said.
     pub fn receive(&mut self, event: Event) -> Option<Notice> {
+        if self.is_past(&event) {
+            return None;
+        }
         match event {
             Event::Compiled(compiled) => {
                 self.compiled = Some(compiled.clone());
@@ -154,6 +187,7 @@ impl Player {
                 let end = parent.map_or(0, |(_, frame)| frame);
                 self.takes.insert(take, TakeFrames { parent, path, end, held: BTreeMap::new() });
                 (self.shown, self.stale, self.playing) = (take, false, false);
+                self.newest.0 = self.newest.0.max(take);
                 self.playhead = end.saturating_sub(1) as f32;
                 Some(Notice::Take(take))
             }
@@ -314,7 +348,7 @@ impl Player {
             let mut kept: VecDeque<usize> = VecDeque::new();
             for (index, frame) in take.held.iter().rev() {
                 bytes += frame.correction.as_ref().map_or(64, |c| bytes_of(c));
-                if bytes > HELD_BYTES {
+                if bytes > self.held_bytes {
                     break;
                 }
                 kept.push_front(*index);

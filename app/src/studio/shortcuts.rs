@@ -21,6 +21,8 @@ pub struct ShortcutState {
     pub frame: f32,
     /// Frames there are to be shown.
     pub frames: usize,
+    /// Those of them that were made.
+    pub made: usize,
     /// Frames that are played again and again.
     pub looped: Option<(usize, usize)>,
     /// What the canvas shows.
@@ -232,6 +234,9 @@ fn take_presses(ctx: &egui::Context, command: Command, keys: &KeyboardShortcut) 
 /// What the command asks for now.
 fn action_of(command: Command, state: &ShortcutState) -> Option<Action> {
     let last = state.frames.saturating_sub(1) as f32;
+    // What is played, as for the buttons: the loop, what was made, or what is planned.
+    let played = if state.made > 0 { state.made } else { state.frames };
+    let (begin, end) = state.looped.unwrap_or((0, played));
     let toggled = |page| Action::Show(if state.page == page { Page::Canvas } else { page });
     Some(match command {
         Command::Open => Action::AskOpen,
@@ -248,11 +253,11 @@ fn action_of(command: Command, state: &ShortcutState) -> Option<Action> {
         Command::Branch => Action::Branch,
         Command::StepBack => Action::Seek((state.frame.ceil() - 1.0).max(0.0)),
         Command::StepOn => Action::Seek((state.frame.floor() + 1.0).min(last)),
-        Command::ToStart => Action::Seek(0.0),
-        Command::ToEnd => Action::Seek(last),
+        Command::ToStart => Action::Seek(begin as f32),
+        Command::ToEnd => Action::Seek(end.saturating_sub(1) as f32),
         Command::Loop if state.looped.is_some() => Action::SetLoop(None),
         Command::Loop if state.frames == 0 => return None,
-        Command::Loop => Action::SetLoop(Some((0, state.frames))),
+        Command::Loop => Action::SetLoop(Some((0, played))),
         Command::Split if matches!(state.compare, Compare::Split(_)) => Action::SetCompare(Compare::Generated),
         Command::Split => Action::SetCompare(Compare::Split(0.5)),
         Command::Shortcuts => toggled(Page::Shortcuts),
@@ -349,6 +354,7 @@ mod tests {
         making: false,
         frame: 3.0,
         frames: 9,
+        made: 0,
         looped: None,
         compare: Compare::Generated,
         dialog: false,
@@ -417,6 +423,10 @@ mod tests {
             (ShortcutState { frame: 2.5, ..STATE }, Key::ArrowRight, "[Seek(3.0)]"),
             (ShortcutState { frame: 2.5, ..STATE }, Key::ArrowLeft, "[Seek(2.0)]"),
             (ShortcutState { frames: 0, ..STATE }, Key::End, "[Seek(0.0)]"),
+            (ShortcutState { made: 5, ..STATE }, Key::End, "[Seek(4.0)]"),
+            (ShortcutState { made: 5, ..STATE }, Key::L, "[SetLoop(Some((0, 5)))]"),
+            (ShortcutState { made: 5, looped: Some((2, 4)), ..STATE }, Key::End, "[Seek(3.0)]"),
+            (ShortcutState { looped: Some((2, 4)), ..STATE }, Key::Home, "[Seek(2.0)]"),
             (STATE, Key::D, "[]"),
         ] {
             let mut harness = harness(state);
