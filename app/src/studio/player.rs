@@ -145,6 +145,7 @@ impl Player {
         match event {
             Event::Frames(frames) => frames.iter().all(|frame| frame.take <= self.past.0),
             Event::Take { take, .. } => *take <= self.past.0,
+            Event::Chunk(stats) => stats.take <= self.past.0,
             Event::Dragged { drag, .. } => *drag <= self.past.1,
             _ => false,
         }
