@@ -363,3 +363,70 @@ impl Player {
 fn bytes_of(correction: &Correction) -> usize {
     std::mem::size_of_val(&correction.rgba[..])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(take: u64, parent: Option<(u64, usize)>) -> Event {
+        Event::Take { take, parent, path: None }
+    }
+
+    fn chunk(take: u64) -> Event {
+        Event::Chunk(ChunkStats { take, frame: 0, frames: 4, seconds: 0.5, hand_seconds: None })
+    }
+
+    fn dragged(drag: u64) -> Event {
+        let stroke = ron::from_str("(region: Disc(center: (4, 4), radius: 2), path: [(3, 4, 4), (9, 8, 4)])");
+        Event::Dragged { drag, stroke: stroke.unwrap_or_else(|error| panic!("{error}")), done: true }
+    }
+
+    #[test]
+    fn what_the_worker_still_says_of_the_picture_before_is_left_out() {
+        let mut player = Player::default();
+        player.pressed(3);
+        player.receive(opened(7, None));
+        assert!(matches!(player.receive(dragged(2)), Some(Notice::Dragged(2, _))));
+        player.reset();
+        for late in [opened(7, None), chunk(7), dragged(3)] {
+            assert!(player.receive(late).is_none());
+        }
+        assert!(player.takes().is_empty() && player.stats.is_none());
+        assert!(matches!(player.receive(opened(8, None)), Some(Notice::Take(8))));
+        player.receive(chunk(8));
+        assert!(player.stats.is_some() && matches!(player.receive(dragged(4)), Some(Notice::Dragged(4, _))));
+    }
+
+    #[test]
+    fn the_playhead_waits_for_a_slow_network_and_leaves_nothing_out() {
+        let mut player = Player { state: State::Running, ..Player::default() };
+        player.takes.insert(0, TakeFrames { end: 8, ..TakeFrames::default() });
+        player.tick(0.0, 81);
+        let mut seen = Vec::new();
+        for step in 1..=100 {
+            player.tick(f64::from(step) * 0.02, 81);
+            if seen.last() != Some(&(player.playhead() as usize)) {
+                seen.push(player.playhead() as usize);
+            }
+        }
+        assert_eq!(seen, (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_was_made_is_played_to_its_end_and_a_loop_for_ever() {
+        let mut player = Player::default();
+        player.takes.insert(0, TakeFrames { end: 16, ..TakeFrames::default() });
+        player.toggle_playing(81);
+        for step in 0..=40 {
+            player.tick(f64::from(step) * 0.05, 81);
+        }
+        assert_eq!((player.playing, player.playhead()), (false, 15.0));
+        player.loop_range = Some((4, 8));
+        player.seek(4.0);
+        player.toggle_playing(81);
+        for step in 41..=400 {
+            player.tick(f64::from(step) * 0.05, 81);
+            assert!(player.playing && (4.0..8.0).contains(&player.playhead()), "{}", player.playhead());
+        }
+    }
+}

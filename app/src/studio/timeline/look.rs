@@ -5,6 +5,8 @@
 use eframe::egui::{Color32, FontId, Ui};
 use kinebrush_engine::motion::region::Region;
 
+use crate::studio::theme;
+
 const fn grey(level: u8) -> Color32 {
     Color32::from_gray(level)
 }
@@ -30,10 +32,14 @@ pub struct Look {
     pub hover: Color32,
     /// Behind a control in a group.
     pub well: Color32,
-    /// What is selected or switched on.
+    /// The theme's one accent: what is selected, what to press next.
     pub accent: Color32,
     /// Text on the accent.
     pub on_accent: Color32,
+    /// Behind what is chosen of several, or switched on: quieter than what is to be pressed.
+    pub chosen: Color32,
+    /// Text on it.
+    pub on_chosen: Color32,
     /// The playhead.
     pub playhead: Color32,
     /// Frames that exist.
@@ -66,8 +72,10 @@ const DARK: Look = Look {
     off: grey(88),
     hover: grey(58),
     well: grey(40),
-    accent: Color32::from_rgb(74, 126, 198),
-    on_accent: Color32::WHITE,
+    accent: theme::DARK.accent,
+    on_accent: theme::DARK.on_accent,
+    chosen: Color32::from_rgb(104, 84, 50),
+    on_chosen: grey(238),
     playhead: Color32::from_rgb(236, 182, 84),
     generated: Color32::from_rgb(62, 88, 122),
     cached: Color32::from_rgb(112, 160, 220),
@@ -90,8 +98,10 @@ const LIGHT: Look = Look {
     off: grey(168),
     hover: grey(208),
     well: grey(217),
-    accent: Color32::from_rgb(46, 100, 178),
-    on_accent: Color32::WHITE,
+    accent: theme::LIGHT.accent,
+    on_accent: theme::LIGHT.on_accent,
+    chosen: Color32::from_rgb(206, 184, 150),
+    on_chosen: grey(28),
     playhead: Color32::from_rgb(190, 118, 14),
     generated: Color32::from_rgb(164, 188, 220),
     cached: Color32::from_rgb(74, 126, 196),
@@ -136,6 +146,6 @@ pub const RADIUS: f32 = 4.0;
 /// pins and blue for paths, far enough apart to tell neighbours.
 pub fn layer_color(look: &Look, region: &Region, regions: &[&Region]) -> Color32 {
     let order = regions.iter().position(|other| *other == region).unwrap_or(0);
-    let shades = [look.driven, look.driven.lerp_to_gamma(look.accent, 0.55), look.driven.lerp_to_gamma(look.playhead, 0.5)];
+    let shades = [look.driven, look.driven.lerp_to_gamma(look.cached, 0.55), look.driven.lerp_to_gamma(look.playhead, 0.5)];
     shades[order % shades.len()]
 }
