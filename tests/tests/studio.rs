@@ -60,6 +60,7 @@ fn from_a_picture_to_a_video_and_a_project() {
     let (parent, shared) = frames.parent.unwrap();
     assert!(branch > parent && shared % chunk == 0 && shared < made && frames.end == shared, "{parent} {shared} of {made}");
     assert!(desk.player().held(0).is_some(), "the shared past is there");
+    assert_eq!(desk.player().cached(), [0..shared], "and the timeline says so");
     desk.press("Resume");
     desk.until_frames(shared + chunk);
     desk.pause();
@@ -171,10 +172,6 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     let frame = desk.player().playhead() as usize;
     assert!(frame > 2 && desk.player().held(frame).is_some(), "frame {frame}");
     let generated = desk.look();
-    desk.keys(Modifiers::NONE, Key::Home);
-    let first = desk.look();
-    desk.harness.state_mut().act(Action::Seek(frame as f32));
-    desk.harness.run_steps(2);
 
     // A holds the guide, and the split shows both.
     desk.harness.key_down(Key::A);
@@ -211,16 +208,26 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     desk.keys(Modifiers::NONE, Key::Escape);
 
     // Memory is short: old frames go, and are shown again from the disk.
+    let mut look_at = |frame: usize| {
+        desk.harness.state_mut().act(Action::Seek(frame as f32));
+        desk.harness.run_steps(2);
+        desk.look()
+    };
+    let (other, shown) = (look_at(0), look_at(frame));
     desk.harness.state_mut().player_mut().hold_at_most(1);
+    desk.press("Every frame");
+    desk.keys(Modifiers::NONE, Key::End);
     desk.press("Resume");
     desk.until("old frames are let go", |desk| desk.player().held(frame).is_none());
     desk.pause();
     desk.harness.state_mut().act(Action::Seek(frame as f32));
     desk.harness.run_steps(2);
     assert!(desk.player().held(frame).is_none() && desk.player().logged(frame).is_some());
-    desk.until("the frame is back", |desk| desk.studio().shows_log());
-    let (same, other) = (difference(&desk.look(), &generated), difference(&desk.look(), &first));
-    assert!(same < other / 2.0, "{same} from what was shown, {other} from another frame");
+    // What was shown last stays until the frame is here.
+    desk.until("the frame is back", |desk| {
+        let now = desk.look();
+        desk.studio().shows_log() && difference(&now, &shown) < difference(&now, &other) / 4.0
+    });
 }
 
 #[test]
@@ -368,12 +375,15 @@ fn the_main_screens_look_as_they_did() {
 
     desk.press("Pulling out the spoon");
     desk.until("it is ready", |desk| desk.studio().is_ready());
-    // As many frames as were made until Pause was heard; one look for all machines.
+    // How many frames were made when Pause is heard is chance; the branch has as many as it is told.
     desk.press("Every frame");
     desk.press("Start");
-    desk.until_frames(48);
-    desk.press("End");
-    desk.until("the take ends", |desk| desk.player().state == State::Idle);
+    desk.until_frames(49);
+    desk.pause();
+    desk.harness.state_mut().act(Action::Seek(48.0));
+    desk.press("Branch from here");
+    desk.until("there is a second take", |desk| desk.player().takes().len() == 2);
+    assert_eq!(desk.player().generated().end, 48);
     desk.harness.state_mut().act(Action::Seek(40.0));
     desk.press("spoon");
     desk.harness.run_steps(3);

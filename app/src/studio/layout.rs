@@ -277,7 +277,7 @@ impl Studio {
         // One page is not as wide as another, and each has its own place to remember.
         let (id, width) = match self.page {
             Page::Settings => ("settings page", 560.0),
-            Page::Shortcuts => ("keys page", 920.0),
+            Page::Shortcuts => ("keys page", 1000.0),
             _ => ("export page", super::export::WIDTH),
         };
         let id = egui::Id::unique(id);
@@ -285,7 +285,7 @@ impl Studio {
         let size = room.min(vec2(width, f32::INFINITY));
         let modal = Modal { area: Modal::default_area(id).default_size(size), ..Modal::new(id) };
         let modal = modal.frame(theme::page_frame(tokens)).show(ui.ctx(), |ui| {
-            ui.set_max_width(size.x);
+            ui.set_max_size(vec2(size.x, size.y - 2.0 * theme::space::PAGE));
             match self.page {
                 Page::Settings => self.settings_ui(ui, actions),
                 Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.strings())),

@@ -255,13 +255,22 @@ impl Player {
         0..self.takes.get(&self.shown).map_or(0, |take| take.end)
     }
 
-    /// Runs of frames of the shown take that are held in memory.
+    /// Runs of frames of the shown take that are held in memory, those it shares with the takes before it too.
     pub fn cached(&self) -> Vec<Range<usize>> {
+        let mut held: Vec<usize> = Vec::new();
+        let (mut id, mut end) = (self.shown, usize::MAX);
+        while let Some(take) = self.takes.get(&id) {
+            held.extend(take.held.range(..end).map(|(frame, _)| *frame));
+            // Each parent is older than its branch, so this ends.
+            let Some((parent, first)) = take.parent.filter(|(parent, _)| *parent < id) else { break };
+            (id, end) = (parent, end.min(first));
+        }
+        held.sort_unstable();
         let mut runs: Vec<Range<usize>> = Vec::new();
-        for frame in self.takes.get(&self.shown).into_iter().flat_map(|take| take.held.keys()) {
-            match runs.last_mut().filter(|run| run.end == *frame) {
+        for frame in held {
+            match runs.last_mut().filter(|run| run.end == frame) {
                 Some(run) => run.end += 1,
-                None => runs.push(*frame..*frame + 1),
+                None => runs.push(frame..frame + 1),
             }
         }
         runs
