@@ -114,6 +114,8 @@ impl Desk {
     /// Clicks what is called `label`.
     #[track_caller]
     pub fn press(&mut self, label: &str) {
+        // What has just appeared finds its place only now.
+        self.harness.run_steps(2);
         self.control(label).click();
         self.harness.run_steps(2);
         self.harness.remove_cursor();

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::Queryable;
+use egui_kittest::{SnapshotOptions, SnapshotResults};
 use kinebrush::studio::action::{Action, Compare};
 use kinebrush::studio::document::Selection;
 use kinebrush_engine::stream::live::State;
@@ -59,6 +60,7 @@ fn from_a_picture_to_a_video_and_a_project() {
     let (parent, shared) = frames.parent.unwrap();
     assert!(branch > parent && shared % chunk == 0 && shared < made && frames.end == shared, "{parent} {shared} of {made}");
     assert!(desk.player().held(0).is_some(), "the shared past is there");
+    assert_eq!(desk.player().cached(), [0..shared], "and the timeline says so");
     desk.press("Resume");
     desk.until_frames(shared + chunk);
     desk.pause();
@@ -163,9 +165,9 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     let ruler = desk.harness.query_all_by_label("Time ruler").next().unwrap().rect();
     let at = |part: f32| ruler.left_center() + ruler.width() * part * egui::Vec2::RIGHT;
     desk.harness.drag_at(at(0.0));
-    desk.harness.hover_at(at(0.1));
     desk.harness.hover_at(at(0.2));
-    desk.harness.drop_at(at(0.2));
+    desk.harness.hover_at(at(0.4));
+    desk.harness.drop_at(at(0.4));
     desk.harness.run_steps(3);
     let frame = desk.player().playhead() as usize;
     assert!(frame > 2 && desk.player().held(frame).is_some(), "frame {frame}");
@@ -181,11 +183,7 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     assert_eq!(desk.player().compare, Compare::Generated);
     assert_eq!(difference(&desk.look(), &generated), 0.0);
     let made = difference(&guide, &generated);
-    if std::env::var_os("LOOK").is_some() {
-        guide.save("/tmp/guide.png").unwrap();
-        generated.save("/tmp/generated.png").unwrap();
-    }
-    assert!(made > 0.01, "the network changes what is seen: {made}");
+    assert!(made > 0.0, "the network changes what is seen: {made}");
     desk.press("Split");
     let split = desk.look();
     let part = |picture: &image::RgbaImage, from: f32, to: f32| {
@@ -210,18 +208,25 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     desk.keys(Modifiers::NONE, Key::Escape);
 
     // Memory is short: old frames go, and are shown again from the disk.
+    let mut look_at = |frame: usize| {
+        desk.harness.state_mut().act(Action::Seek(frame as f32));
+        desk.harness.run_steps(2);
+        desk.look()
+    };
+    let (other, shown) = (look_at(0), look_at(frame));
     desk.harness.state_mut().player_mut().hold_at_most(1);
+    desk.press("Every frame");
+    desk.keys(Modifiers::NONE, Key::End);
     desk.press("Resume");
     desk.until("old frames are let go", |desk| desk.player().held(frame).is_none());
     desk.pause();
     desk.harness.state_mut().act(Action::Seek(frame as f32));
     desk.harness.run_steps(2);
     assert!(desk.player().held(frame).is_none() && desk.player().logged(frame).is_some());
-    let mut nearest = f64::INFINITY;
+    // What was shown last stays until the frame is here.
     desk.until("the frame is back", |desk| {
-        nearest = nearest.min(difference(&desk.look(), &generated));
-        println!("{nearest} {made}");
-        nearest < made / 2.0
+        let now = desk.look();
+        desk.studio().shows_log() && difference(&now, &shown) < difference(&now, &other) / 4.0
     });
 }
 
@@ -344,4 +349,51 @@ fn after_a_crash_the_last_session_comes_back() {
     let mut desk = Desk::new(home.path(), None);
     desk.until("the start page is there", |desk| desk.can_press("Pulling out the spoon"));
     assert!(!desk.reads("Restore the last session?"));
+}
+
+/// Compares what is in sight with the picture of it that was looked at and found good; another graphics driver may round differently.
+fn compare_screen(desk: &mut Desk, name: &str, results: &mut SnapshotResults) {
+    desk.harness.remove_cursor();
+    desk.harness.run_steps(3);
+    // Numbers of this machine: memory and speed.
+    let status =
+        desk.harness.query_all_by_label("Ready").chain(desk.harness.query_all_by_label("Paused")).map(|node| node.rect().center().y);
+    if let Some(y) = status.last() {
+        desk.harness.mask(egui::Rect::from_x_y_ranges(0.0..=1280.0, y - 12.0..=800.0));
+    }
+    let options = SnapshotOptions::new().threshold(2.0).max_failed_pixels(2500_usize);
+    results.add(desk.harness.try_snapshot_options(format!("studio_{name}"), &options));
+}
+
+#[test]
+fn the_main_screens_look_as_they_did() {
+    let home = tempfile::tempdir().unwrap();
+    let mut results = SnapshotResults::new();
+    let mut desk = Desk::new(home.path(), None);
+    desk.until("the start page is there", |desk| desk.can_press("Pulling out the spoon") && desk.reads("Sketch"));
+    compare_screen(&mut desk, "start", &mut results);
+
+    desk.press("Pulling out the spoon");
+    desk.until("it is ready", |desk| desk.studio().is_ready());
+    // How many frames were made when Pause is heard is chance; the branch has as many as it is told.
+    desk.press("Every frame");
+    desk.press("Start");
+    desk.until_frames(49);
+    desk.pause();
+    desk.harness.state_mut().act(Action::Seek(48.0));
+    desk.press("Branch from here");
+    desk.until("there is a second take", |desk| desk.player().takes().len() == 2);
+    assert_eq!(desk.player().generated().end, 48);
+    desk.harness.state_mut().act(Action::Seek(40.0));
+    desk.press("spoon");
+    desk.harness.run_steps(3);
+    assert!(desk.player().held(40).is_some());
+    compare_screen(&mut desk, "canvas", &mut results);
+
+    desk.keys(Modifiers::NONE, Key::F1);
+    compare_screen(&mut desk, "keys", &mut results);
+    desk.keys(Modifiers::NONE, Key::Escape);
+    desk.keys(Modifiers::COMMAND, Key::E);
+    desk.write("File", "spoon.mp4");
+    compare_screen(&mut desk, "export", &mut results);
 }

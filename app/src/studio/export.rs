@@ -378,7 +378,11 @@ impl ExportDialog {
             let proposal = path.to_string_lossy().into_owned();
             let mut typed = if self.path.is_empty() { proposal.clone() } else { self.path.clone() };
             let width = ui.available_width() - 86.0;
-            let edit = TextEdit::singleline(&mut typed).font(body()).desired_width(width).margin(vec2(6.0, 3.0));
+            let edit = TextEdit::singleline(&mut typed)
+                .font(body())
+                .desired_width(width)
+                .margin(vec2(6.0, 3.0))
+                .align(eframe::egui::Align2::LEFT_CENTER);
             if ui.add(edit).accessible_name(texts::FILE).changed() {
                 self.path = typed;
             }

@@ -273,10 +273,23 @@ impl Studio {
         if !matches!(self.page, Page::Settings | Page::Shortcuts | Page::Export) {
             return;
         }
-        let modal = Modal::new(egui::Id::unique("page")).frame(theme::dialog_frame(ui.ctx())).show(ui.ctx(), |ui| match self.page {
-            Page::Settings => self.settings_ui(ui, actions),
-            Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.strings())),
-            _ => self.export_ui(ui, actions),
+        // One page is not as wide as another, and each has its own place to remember.
+        let (id, width) = match self.page {
+            Page::Settings => ("settings page", 560.0),
+            Page::Shortcuts => ("keys page", 1000.0),
+            _ => ("export page", super::export::WIDTH),
+        };
+        let id = egui::Id::unique(id);
+        let room = ui.ctx().content_rect().size() - egui::Vec2::splat(4.0 * theme::space::PAGE);
+        let size = room.min(vec2(width, f32::INFINITY));
+        let modal = Modal { area: Modal::default_area(id).default_size(size), ..Modal::new(id) };
+        let modal = modal.frame(theme::dialog_frame(ui.ctx())).show(ui.ctx(), |ui| {
+            ui.set_max_size(vec2(size.x, size.y - 2.0 * theme::space::PAGE));
+            match self.page {
+                Page::Settings => self.settings_ui(ui, actions),
+                Page::Shortcuts => actions.extend(shortcuts::shortcuts_page_ui(ui, self.strings())),
+                _ => self.export_ui(ui, actions),
+            }
         });
         if modal.should_close() {
             actions.push(Action::Show(Page::Canvas));

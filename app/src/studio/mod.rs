@@ -184,6 +184,11 @@ impl Studio {
         self.model.ready().is_some() && self.player.compiled().is_some_and(|compiled| self.uploads.get(compiled.cut).is_some())
     }
 
+    /// Whether the canvas shows a frame that came back from its take's log.
+    pub fn shows_log(&self) -> bool {
+        self.last_view.as_ref().is_some_and(|view| replay::is_logged(view.cut))
+    }
+
     /// How long the hand waited for frames that show it, seconds, if that is news.
     pub fn take_hand_seconds(&mut self) -> Option<f64> {
         self.hand.take().map(|(seconds, _)| seconds)

@@ -145,6 +145,7 @@ impl Player {
         match event {
             Event::Frames(frames) => frames.iter().all(|frame| frame.take <= self.past.0),
             Event::Take { take, .. } => *take <= self.past.0,
+            Event::Chunk(stats) => stats.take <= self.past.0,
             Event::Dragged { drag, .. } => *drag <= self.past.1,
             _ => false,
         }
@@ -254,13 +255,22 @@ impl Player {
         0..self.takes.get(&self.shown).map_or(0, |take| take.end)
     }
 
-    /// Runs of frames of the shown take that are held in memory.
+    /// Runs of frames of the shown take that are held in memory, those it shares with the takes before it too.
     pub fn cached(&self) -> Vec<Range<usize>> {
+        let mut held: Vec<usize> = Vec::new();
+        let (mut id, mut end) = (self.shown, usize::MAX);
+        while let Some(take) = self.takes.get(&id) {
+            held.extend(take.held.range(..end).map(|(frame, _)| *frame));
+            // Each parent is older than its branch, so this ends.
+            let Some((parent, first)) = take.parent.filter(|(parent, _)| *parent < id) else { break };
+            (id, end) = (parent, end.min(first));
+        }
+        held.sort_unstable();
         let mut runs: Vec<Range<usize>> = Vec::new();
-        for frame in self.takes.get(&self.shown).into_iter().flat_map(|take| take.held.keys()) {
-            match runs.last_mut().filter(|run| run.end == *frame) {
+        for frame in held {
+            match runs.last_mut().filter(|run| run.end == frame) {
                 Some(run) => run.end += 1,
-                None => runs.push(*frame..*frame + 1),
+                None => runs.push(frame..frame + 1),
             }
         }
         runs
@@ -453,5 +463,34 @@ mod tests {
             player.tick(f64::from(i) * 0.02, 81);
         }
         assert_eq!((player.playing, player.playhead()), (false, 11.0));
+    }
+
+    fn opened(take: u64, parent: Option<(u64, usize)>) -> Event {
+        Event::Take { take, parent, path: None }
+    }
+
+    fn chunk(take: u64) -> Event {
+        Event::Chunk(ChunkStats { take, frame: 0, frames: 4, seconds: 0.5, hand_seconds: None })
+    }
+
+    fn dragged(drag: u64) -> Event {
+        let stroke = ron::from_str("(region: Disc(center: (4, 4), radius: 2), path: [(3, 4, 4), (9, 8, 4)])");
+        Event::Dragged { drag, stroke: stroke.unwrap_or_else(|error| panic!("{error}")), done: true }
+    }
+
+    #[test]
+    fn what_the_worker_still_says_of_the_picture_before_is_left_out() {
+        let mut player = Player::default();
+        player.pressed(3);
+        player.receive(opened(7, None));
+        assert!(matches!(player.receive(dragged(2)), Some(Notice::Dragged(2, _))));
+        player.reset();
+        for late in [opened(7, None), chunk(7), dragged(3)] {
+            assert!(player.receive(late).is_none());
+        }
+        assert!(player.takes().is_empty() && player.stats.is_none());
+        assert!(matches!(player.receive(opened(8, None)), Some(Notice::Take(8))));
+        player.receive(chunk(8));
+        assert!(player.stats.is_some() && matches!(player.receive(dragged(4)), Some(Notice::Dragged(4, _))));
     }
 }

@@ -18,6 +18,11 @@ const SIDE_PX: usize = 960;
 /// Pictures of logs have cut numbers from here on, apart from those of scenes.
 const FIRST_CUT: u64 = 1 << 48;
 
+/// Whether a cut is a picture of a log.
+pub(super) fn is_logged(cut: u64) -> bool {
+    cut >= FIRST_CUT
+}
+
 /// A frame that is wanted: the log and the frame's index.
 type Wish = (PathBuf, usize, Arc<Picture>);
 

@@ -300,7 +300,7 @@ pub fn shortcuts_page_ui(ui: &mut egui::Ui, strings: &Strings) -> Vec<Action> {
     ui.label(RichText::new(texts.hint).weak());
     let columns = [[Group::File, Group::Edit].as_slice(), &[Group::Play, Group::View], &[Group::Tools]];
     // Columns beside each other where there is room for them.
-    let beside = ui.available_width() >= 860.0;
+    let beside = ui.available_width() >= 960.0;
     egui::ScrollArea::vertical().show(ui, |ui| {
         if beside {
             ui.columns(columns.len(), |uis| {
@@ -330,8 +330,8 @@ fn group_ui(ui: &mut egui::Ui, group: Group, texts: &Texts) {
     for entry in TABLE.iter().filter(|entry| entry.group == group) {
         ui.horizontal(|ui| {
             let keys = spelled(ui.ctx(), entry.keys);
-            ui.allocate_ui_with_layout(egui::vec2(148.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                ui.set_min_width(148.0);
+            ui.allocate_ui_with_layout(egui::vec2(140.0, 22.0), egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.set_min_width(140.0);
                 egui::Frame::new().fill(tokens.raised).corner_radius(4.0).inner_margin(egui::Margin::symmetric(7, 2)).show(ui, |ui| {
                     ui.label(RichText::new(keys).size(12.5).color(tokens.text));
                 });

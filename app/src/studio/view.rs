@@ -1,7 +1,7 @@
 //! What the canvas shows of the picture at this moment: a frame that was made, or the guide at the motion that the hand gives it now.
 //!
 //! Invariant: while the hand moves something, the picture follows it in the same frame of the window; what was made takes over as it
-//! comes. Guarded by the tests below and `tests/tests/studio.rs`.
+//! comes. Guarded by `tests/tests/studio.rs`.
 
 use std::sync::Arc;
 

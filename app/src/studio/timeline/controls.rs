@@ -142,13 +142,13 @@ pub fn button(ui: &mut Ui, icon: Icon, text: &str, label: &str, tip: &str, on: b
     let enabled = ui.is_enabled();
     response.widget_info(|| WidgetInfo::selected(Role::Button, enabled, on, label));
     let hovered = response.hovered() && enabled;
-    let ground = if on { look.accent } else { look.hover };
+    let ground = if on { look.chosen } else { look.hover };
     if on || hovered {
         ui.painter().rect_filled(rect, look::RADIUS, if response.is_pointer_button_down_on() { look.line } else { ground });
     }
     let color = match (enabled, on) {
         (false, _) => look.off,
-        (true, true) => look.on_accent,
+        (true, true) => look.on_chosen,
         (true, false) => look.text,
     };
     let left = if text.is_empty() { rect.center().x } else { rect.left() + 14.0 };
@@ -179,14 +179,14 @@ pub fn segments(ui: &mut Ui, choices: &[(&str, &str, bool)]) -> Option<usize> {
         let color = if !enabled {
             look.off
         } else if *on {
-            look.on_accent
+            look.on_chosen
         } else if response.hovered() {
             look.text
         } else {
             look.quiet
         };
         if *on {
-            ui.painter().rect_filled(rect, look::RADIUS - 1.0, if enabled { look.accent } else { look.hover });
+            ui.painter().rect_filled(rect, look::RADIUS - 1.0, if enabled { look.chosen } else { look.hover });
         }
         ui.painter().text(rect.center(), Align2::CENTER_CENTER, *label, font.clone(), color);
         focus_ring(ui, &response, rect);

@@ -33,10 +33,14 @@ pub struct Look {
     pub hover: Color32,
     /// Behind a control in a group.
     pub well: Color32,
-    /// What is selected or switched on.
+    /// The theme's one accent: what is selected, what to press next.
     pub accent: Color32,
     /// Text on the accent.
     pub on_accent: Color32,
+    /// Behind what is chosen of several, or switched on: quieter than what is to be pressed.
+    pub chosen: Color32,
+    /// Text on it.
+    pub on_chosen: Color32,
     /// The playhead.
     pub playhead: Color32,
     /// Frames that exist.
@@ -71,6 +75,8 @@ const DARK: Look = Look {
     well: grey(40),
     accent: theme::DARK.accent,
     on_accent: theme::DARK.on_accent,
+    chosen: Color32::from_rgb(104, 84, 50),
+    on_chosen: grey(238),
     playhead: theme::DARK.accent,
     generated: Color32::from_rgb(62, 88, 122),
     cached: Color32::from_rgb(112, 160, 220),
@@ -95,6 +101,8 @@ const LIGHT: Look = Look {
     well: grey(217),
     accent: theme::LIGHT.accent,
     on_accent: theme::LIGHT.on_accent,
+    chosen: Color32::from_rgb(206, 184, 150),
+    on_chosen: grey(28),
     playhead: theme::LIGHT.accent,
     generated: Color32::from_rgb(164, 188, 220),
     cached: Color32::from_rgb(74, 126, 196),
@@ -139,6 +147,6 @@ pub const RADIUS: f32 = 4.0;
 /// pins and blue for paths, far enough apart to tell neighbours.
 pub fn layer_color(look: &Look, region: &Region, regions: &[&Region]) -> Color32 {
     let order = regions.iter().position(|other| *other == region).unwrap_or(0);
-    let shades = [look.driven, look.driven.lerp_to_gamma(look.accent, 0.55), look.driven.lerp_to_gamma(look.playhead, 0.5)];
+    let shades = [look.driven, look.driven.lerp_to_gamma(look.cached, 0.55), look.driven.lerp_to_gamma(look.playhead, 0.5)];
     shades[order % shades.len()]
 }

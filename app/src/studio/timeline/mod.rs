@@ -36,7 +36,7 @@ pub(super) use testing::look as picture;
 /// Width of the column with the names, points.
 const NAMES: f32 = 156.0;
 /// Width of the inspector, points.
-const INSPECTOR: f32 = 418.0;
+const INSPECTOR: f32 = 430.0;
 /// Gestures of the timeline count from here, apart from those of other panels.
 const GESTURES: u64 = 2 << 40;
 

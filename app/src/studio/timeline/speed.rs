@@ -92,10 +92,10 @@ pub(super) fn presets_ui(ui: &mut Ui, stroke: &Stroke) -> Option<Vec<(f32, f32)>
             let (rect, response) = ui.allocate_exact_size(vec2(27.0, 22.0), Sense::click());
             response.widget_info(|| WidgetInfo::selected(Role::Button, true, on, label));
             if on || response.hovered() {
-                ui.painter().rect_filled(rect, look::RADIUS, if on { look.accent } else { look.hover });
+                ui.painter().rect_filled(rect, look::RADIUS, if on { look.chosen } else { look.hover });
             }
             let inner = Rect::from_center_size(rect.center(), vec2(15.0, 12.0));
-            paint_curve(ui, inner, timing, 14, Line::new(1.5, if on { look.on_accent } else { look.quiet }));
+            paint_curve(ui, inner, timing, 14, Line::new(1.5, if on { look.on_chosen } else { look.quiet }));
             focus_ring(ui, &response, rect);
             if response.on_hover_text(label).clicked() && !on {
                 chosen = Some(timing.to_vec());
