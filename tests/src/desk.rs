@@ -16,8 +16,8 @@ use kinebrush::studio::settings::Folders;
 use kinebrush::studio::{Options, Studio};
 use kinebrush_engine::stream::live::State;
 
-/// What takes this long is stuck.
-const STUCK: Duration = Duration::from_secs(60);
+/// What takes this long is stuck; the threads that make video give way to everything else that runs.
+const STUCK: Duration = Duration::from_secs(240);
 /// Window, points.
 const SIZE: [f32; 2] = [1280.0, 800.0];
 
