@@ -98,10 +98,15 @@ fn show(picture: &Picture, name: &str) {
 
 #[test]
 fn the_shader_is_valid() {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders/guide.wgsl")).unwrap();
-    let module = wgpu::naga::front::wgsl::parse_str(&text).unwrap();
-    let capabilities = wgpu::naga::valid::Capabilities::empty();
-    wgpu::naga::valid::Validator::new(wgpu::naga::valid::ValidationFlags::all(), capabilities).validate(&module).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 1 && files.iter().all(|path| path.extension().is_some_and(|extension| extension == "wgsl")), "{files:?}");
+    for path in files {
+        let module = wgpu::naga::front::wgsl::parse_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let mut validator =
+            wgpu::naga::valid::Validator::new(wgpu::naga::valid::ValidationFlags::all(), wgpu::naga::valid::Capabilities::empty());
+        validator.validate(&module).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
 }
 
 #[test]

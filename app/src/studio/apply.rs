@@ -36,6 +36,8 @@ impl Studio {
                 _ => self.player.toggle_playing(self.project_end()),
             },
             Action::Stop => self.model.send(Command::Stop),
+            // The worker remembers the way through the newest take alone.
+            Action::Branch if !self.player.shows_newest() => self.toasts.info(self.strings().messages.branch_newest),
             Action::Branch => self.model.send(Command::Branch { frame: self.player.playhead() as usize }),
             Action::SetClock(clock) => {
                 (self.player.clock, self.settings.clock) = (clock, clock);

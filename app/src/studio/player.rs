@@ -234,6 +234,11 @@ impl Player {
         &self.takes
     }
 
+    /// Whether the take on the canvas is the newest one, or there is none yet.
+    pub fn shows_newest(&self) -> bool {
+        self.takes.keys().next_back().is_none_or(|newest| *newest == self.shown)
+    }
+
     /// Shows another take.
     pub fn show_take(&mut self, take: u64) {
         if self.takes.contains_key(&take) {
@@ -438,7 +443,9 @@ mod tests {
         player.receive(frames(2, 8..12, &compiled));
         assert_eq!(player.generated(), 0..12);
         assert_eq!([3, 9].map(|frame| player.held(frame).unwrap().take), [1, 2]);
+        assert!(player.shows_newest());
         player.show_take(1);
+        assert!(!player.shows_newest());
         assert_eq!(player.held(9).unwrap().take, 1);
         assert!(player.held(12).is_none());
     }

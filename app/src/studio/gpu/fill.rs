@@ -1,7 +1,7 @@
 //! Large areas of one colour, without egui's shader: where the processor draws, that one costs hundreds of cycles a pixel, because both
 //! sides of each of its conditions are run.
 //!
-//! Invariant: looks as egui's own filled rectangle. Guarded by `tests/tests/gpu.rs`.
+//! Invariant: looks as egui's own filled rectangle. Guarded by the snapshots of `tests/tests/studio.rs`.
 
 use eframe::egui::{self, Color32, Rect};
 use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, wgpu};
