@@ -53,6 +53,13 @@ impl Desk {
         desk
     }
 
+    /// Waits until what the motion uncovers is filled with texture: a first cut with smooth holes comes before it.
+    pub fn until_filled(&mut self) {
+        self.until("the holes are filled", |desk| {
+            desk.studio().is_ready() && desk.player().compiled().is_some_and(|compiled| compiled.cut >= 2)
+        });
+    }
+
     /// The studio.
     pub fn studio(&self) -> &Studio {
         self.harness.state()

@@ -155,7 +155,7 @@ fn what_was_made_is_compared_scrubbed_and_comes_back_from_the_log() {
     let mut desk = Desk::new(home.path(), None);
     desk.until("the presets are there", |desk| desk.can_press("Pulling out the spoon"));
     desk.press("Pulling out the spoon");
-    desk.until("it is ready", |desk| desk.studio().is_ready());
+    desk.until_filled();
     desk.press("Every frame");
     desk.press("Start");
     desk.until_frames(32);
@@ -374,7 +374,7 @@ fn the_main_screens_look_as_they_did() {
     compare_screen(&mut desk, "start", &mut results);
 
     desk.press("Pulling out the spoon");
-    desk.until("it is ready", |desk| desk.studio().is_ready());
+    desk.until_filled();
     // How many frames were made when Pause is heard is chance; the branch has as many as it is told.
     desk.press("Every frame");
     desk.press("Start");
