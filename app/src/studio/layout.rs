@@ -1,6 +1,6 @@
 //! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
 
-use super::canvas::{self, ScreenFromPicture, Shown};
+use super::canvas::{ScreenFromPicture, Shown};
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
 use super::shortcuts::{self, ShortcutState};
@@ -215,19 +215,14 @@ impl Studio {
         let outside = theme::tokens(ui).surround;
         let compiled = player.compiled();
         let (shown, compare) = (last_view.clone(), player.compare);
-        let mut paint = |ui: &Ui, rect: Rect, map: ScreenFromPicture, liquify: Option<canvas::Liquify>| {
+        let mut paint = |ui: &Ui, rect: Rect, map: ScreenFromPicture, liquify: Option<gpu::Liquify>| {
             let Some(shown) = &shown else { return };
             // The picture on the screen has the place of the source, whatever the size of what it is drawn from.
             let size = shown.prepared.size();
             let scale = vec2(map.scale * picture.width as f32 / size.x, map.scale * picture.height as f32 / size.y);
             let (correction_id, correction) = shown.correction.clone().map_or((0, None), |(id, c)| (id, Some(c)));
             // A scene that has the drag's layer already bends by itself.
-            let liquify = liquify.filter(|_| !shown.bends).map(|l| gpu::Liquify {
-                center: l.center,
-                radius: l.radius,
-                softness: l.softness,
-                shift: l.shift,
-            });
+            let liquify = liquify.filter(|_| !shown.bends);
             let paint = Paint {
                 prepared: shown.prepared.clone(),
                 cut: shown.cut,

@@ -40,6 +40,7 @@ use super::action::Action;
 use super::document::{Selection, Work};
 
 pub use self::view::ScreenFromPicture;
+use super::gpu::Liquify;
 
 /// Width of the toolbar, points.
 const TOOLBAR_WIDTH: f32 = 44.0;
@@ -64,19 +65,6 @@ pub struct Shown<'a> {
     pub state: live::State,
     /// Draws the picture: where, how the picture lies there, and what a drag bends before video shows it.
     pub paint: &'a mut dyn FnMut(&egui::Ui, Rect, ScreenFromPicture, Option<Liquify>),
-}
-
-/// A soft push of the picture under the hand, live px: what lies within `radius` of `center` moves by `shift`, less in the outer part.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Liquify {
-    /// Where the hand took hold.
-    pub center: Vec2,
-    /// How far it reaches.
-    pub radius: f32,
-    /// The outer part of the radius over which it fades, 0 to 1.
-    pub softness: f32,
-    /// How far the hand moved.
-    pub shift: Vec2,
 }
 
 /// What the pointer does.
