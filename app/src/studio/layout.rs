@@ -186,16 +186,18 @@ impl Studio {
         let Some(document) = &self.document else { return };
         let Self { player, uploads, canvas, last_view, replay, .. } = self;
         let picture = document.picture();
-        let unfinished = canvas.unfinished();
-        let live = canvas.live_preview().or_else(|| player.dragged().cloned()).map(|stroke| {
-            let mut project = document.project().as_ref().clone();
-            project.strokes.push(stroke);
-            project
-        });
         // While video is made the hand is where the video will be next.
         let (at_hand, frame) = match player.state {
-            State::Running => (live, player.generated().end),
-            _ => (unfinished.map(|work| work.project), player.playhead() as usize),
+            State::Running => {
+                let dragged = canvas.live_preview().or_else(|| player.dragged().cloned());
+                let with = |stroke| {
+                    let mut project = document.project().as_ref().clone();
+                    project.strokes.push(stroke);
+                    project
+                };
+                (dragged.map(with), player.generated().end)
+            }
+            _ => (canvas.unfinished().map(|work| work.project), player.playhead() as usize),
         };
         let hand = at_hand.as_ref().map(|project| Hand { project, frame });
         let frame = player.playhead() as usize;

@@ -67,9 +67,9 @@ impl Studio {
     /// Throws a take away.
     pub(super) fn delete_take(&mut self, take: u64) {
         if let Some(path) = self.player.takes().get(&take).and_then(|take| take.path.clone())
-            && let Err(error) = std::fs::remove_file(&path)
+            && let Err(error) = Takes::new(self.folders.takes()).delete(&path)
         {
-            self.toasts.warning(format!("{}: {error}", path.display()));
+            self.toasts.warning(error.to_string());
             return;
         }
         self.player.forget(take);

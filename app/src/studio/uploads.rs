@@ -32,6 +32,8 @@ pub struct Uploads {
     held: VecDeque<(u64, Arc<Prepared>)>,
     /// Counts up with every picture, so that scenes of the last one are not taken for those of this one.
     picture: u64,
+    /// The newest cut that was ordered; cuts go up.
+    ordered: u64,
 }
 
 impl Uploads {
@@ -53,37 +55,35 @@ impl Uploads {
         };
         // Without the thread nothing is ever prepared, and the canvas stays empty: the same as without a graphics card.
         let _ = std::thread::Builder::new().name("kinebrush-prepare".into()).spawn(work);
-        Self { wanted, done, held: VecDeque::new(), picture: 0 }
+        Self { wanted, done, held: VecDeque::new(), picture: 0, ordered: 0 }
     }
 
     /// Another picture: what was held is of no use any more.
     pub fn open(&mut self, picture: Arc<Picture>) {
         self.picture += 1;
         self.held.clear();
+        self.ordered = 0;
         let _ = self.wanted.try_send((self.picture, Wanted::Picture(picture)));
     }
 
     /// Wants a scene, unless it is there or on its way.
     pub fn want(&mut self, compiled: &Arc<Compiled>) {
-        if self.get(compiled.cut).is_none() {
-            let _ = self.wanted.try_send((self.picture, Wanted::Scene(compiled.clone())));
+        let is_new = compiled.cut > self.ordered;
+        if is_new && self.wanted.try_send((self.picture, Wanted::Scene(compiled.clone()))).is_ok() {
+            self.ordered = compiled.cut;
         }
     }
 
-    /// Takes in what is done; true if something was.
-    pub fn poll(&mut self) -> bool {
-        let before = self.held.len();
-        let mut fresh = false;
+    /// Takes in what is done.
+    pub fn poll(&mut self) {
         for (picture, cut, prepared) in self.done.try_iter() {
             if picture == self.picture {
                 self.held.push_back((cut, prepared));
-                fresh = true;
             }
         }
         while self.held.len() > HELD {
             self.held.pop_front();
         }
-        fresh || self.held.len() != before
     }
 
     /// A prepared scene.

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use kinebrush_engine::motion::layer_motion::LayerMotion;
 use kinebrush_engine::motion::project::Project;
 use kinebrush_engine::stream::live::{Correction, FrameMotion, State};
 
 use super::gpu::Prepared;
 use super::player::Player;
 use super::uploads::{PICTURE_ALONE, Uploads};
-use kinebrush_engine::motion::layer_motion::LayerMotion;
 
 /// What is drawn.
 #[derive(Clone)]
@@ -64,10 +64,7 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
     let compiled = player.compiled();
     let Some((compiled, prepared)) = compiled.and_then(|compiled| Some((compiled, uploads.get(compiled.cut)?))) else {
         // Not cut yet: the picture as it is.
-        let prepared = uploads.get(PICTURE_ALONE);
-        let still = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
-        let alone = prepared.map(|p| View { prepared: p.clone(), cut: PICTURE_ALONE, motion: still, correction: None, bends: false });
-        return last.cloned().or(alone);
+        return last.cloned().or_else(|| uploads.get(PICTURE_ALONE).map(|alone| View::of_picture(alone.clone(), PICTURE_ALONE)));
     };
     let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
     // While the regions are other ones, the layers stay where the scene has them.
