@@ -15,12 +15,13 @@ use kinebrush::studio::gpu::{self, GuideRenderer, Liquify, Paint, Prepared, Scre
 use kinebrush_engine::guide::detail::enlarged;
 use kinebrush_engine::guide::layers::{CutOptions, Fill, Layers};
 use kinebrush_engine::media::picture_file::{load_picture, save_png};
+use kinebrush_engine::motion::FrameMotion;
 use kinebrush_engine::motion::Project;
 use kinebrush_engine::motion::layer_motion::LayerMotion;
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::scene::Scene;
 use kinebrush_engine::picture::{Mask, Picture};
-use kinebrush_engine::stream::live::{Correction, FrameMotion};
+use kinebrush_engine::stream::live::Correction;
 
 fn card() -> RenderState {
     create_render_state(default_wgpu_setup(), RendererOptions::default())
@@ -63,7 +64,7 @@ fn largest_difference(a: &Picture, b: &Picture) -> f32 {
 }
 
 fn still(objects: usize) -> FrameMotion {
-    FrameMotion { plate: LayerMotion::STILL, objects: vec![LayerMotion::STILL; objects] }
+    FrameMotion::flat(LayerMotion::STILL, vec![LayerMotion::STILL; objects])
 }
 
 fn shift(x: f32, y: f32) -> LayerMotion {
@@ -116,7 +117,7 @@ fn what_did_not_move_is_the_source() {
     let ours = drawn(&plain(&layers, still(1)), 192, 128);
     assert!(largest_difference(&ours, &picture) <= 1.0 / 255.0);
     // A motion too small to be seen takes the long way: object over plate, and the source where both move alike.
-    let ours = drawn(&plain(&layers, FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(0.005, 0.0)] }), 192, 128);
+    let ours = drawn(&plain(&layers, FrameMotion::flat(LayerMotion::STILL, vec![shift(0.005, 0.0)])), 192, 128);
     assert!(largest_difference(&ours, &picture) <= 2.0 / 255.0, "{}", largest_difference(&ours, &picture));
     // Before the first cut too.
     let paint = Paint { prepared: Arc::new(Prepared::from_picture(&picture)), ..plain(&layers, still(0)) };
@@ -128,8 +129,8 @@ fn whole_px_of_a_hard_object_are_those_of_the_warp() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
     for objects in [vec![shift(17.0, -9.0)], vec![shift(-60.0, 30.0)]] {
-        let motion = FrameMotion { plate: LayerMotion::STILL, objects };
-        let truth = layers.warp(&motion.plate, &motion.objects, 192, 128).rgb;
+        let motion = FrameMotion::flat(LayerMotion::STILL, objects);
+        let truth = layers.guide(&motion, 192, 128).rgb;
         let psnr = psnr_db(&truth, &drawn(&plain(&layers, motion), 192, 128));
         println!("whole px: {psnr:.1} dB");
         assert!(psnr >= 45.0, "{psnr} dB");
@@ -145,8 +146,8 @@ fn presets_look_as_the_warp_does() {
         let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
         let mut paint = plain(&layers, still(0));
         for frame in [1, 9, 22, 47, 60] {
-            paint.motion = FrameMotion::of(&scene, frame);
-            let truth = layers.warp(&paint.motion.plate, &paint.motion.objects, picture.width, picture.height).rgb;
+            paint.motion = scene.frame_motion(frame);
+            let truth = layers.guide(&paint.motion, picture.width, picture.height).rgb;
             let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, picture.width, picture.height).unwrap();
             let psnr = psnr_db(&truth, &ours);
             println!("{name} {frame}: {psnr:.1} dB");
@@ -174,8 +175,8 @@ fn soft_drag(picture: &Picture, way: (f32, f32)) -> (Layers, FrameMotion, Pictur
     std::fs::write(&path, text).unwrap();
     let scene = Scene::new(&Project::load(&path).unwrap(), width, height).unwrap();
     let layers = cut(picture, &scene.regions);
-    let motion = FrameMotion::of(&scene, 8);
-    let truth = layers.warp(&motion.plate, &motion.objects, width, height).rgb;
+    let motion = scene.frame_motion(8);
+    let truth = layers.guide(&motion, width, height).rgb;
     (layers, motion, truth)
 }
 
@@ -248,7 +249,7 @@ fn a_correction_is_added_once_to_the_whole_composite() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
     // Whole px, so that the guides agree and what is measured is the correction.
-    let motion = FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(20.0, 8.0)] };
+    let motion = FrameMotion::flat(LayerMotion::STILL, vec![shift(20.0, 8.0)]);
     let (card, change) = (card(), correction(64, 44));
     let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
     let mut paint = plain(&layers, motion);
@@ -289,9 +290,9 @@ fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
     for (name, part, least_db) in [("coffee.ron", 2, 56.5), ("coffee.ron", 3, 47.0), ("coffee.ron", 5, 47.0), ("cat.ron", 3, 48.5)] {
         let (picture, scene) = preset(name);
         let layers = cut(&picture, &scene.regions);
-        let motion = FrameMotion::of(&scene, 30);
+        let motion = scene.frame_motion(30);
         let (width, height) = (picture.width / part, picture.height / part);
-        let truth = layers.warp(&motion.plate, &motion.objects, width, height).rgb;
+        let truth = layers.guide(&motion, width, height).rgb;
         let mut paint = plain(&layers, motion);
         paint.screen_from_live.scale = vec2(width as f32 / picture.width as f32, height as f32 / picture.height as f32);
         let ours = drawn(&paint, width, height);
@@ -306,8 +307,8 @@ fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
 fn in_a_window_the_frame_is_where_the_view_puts_it() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
-    let motion = FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(12.0, 0.0)] };
-    let truth = layers.warp(&motion.plate, &motion.objects, 192, 128).rgb;
+    let motion = FrameMotion::flat(LayerMotion::STILL, vec![shift(12.0, 0.0)]);
+    let truth = layers.guide(&motion, 192, 128).rgb;
     let card = card();
     gpu::install(&card);
     let mut paint = plain(&layers, motion);

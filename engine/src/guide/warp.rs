@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::inverse::{Inverse, Piece};
 use super::layers::{Bounds, Layer, Layers, reach_bit};
 use crate::kernels::vector::dispatch;
+use crate::motion::frame_motion::FrameMotion;
 use crate::motion::layer_motion::LayerMotion;
 use crate::picture::{Mask, Picture};
 
@@ -60,8 +61,9 @@ impl Warper {
         Self { layers, width, height, workspace: Workspace::default(), backdrop, backdrop_at: None, last: None }
     }
 
-    /// [`Layers::warp`] into `frame`.
-    pub fn warp(&mut self, plate_motion: &LayerMotion, object_motions: &[LayerMotion], frame: &mut GuideFrame) {
+    /// [`Layers::guide`] into `frame`.
+    pub fn warp(&mut self, motion: &FrameMotion, frame: &mut GuideFrame) {
+        let FrameMotion { plate: plate_motion, objects: object_motions, .. } = motion;
         if (frame.rgb.width, frame.rgb.height) != (self.width, self.height) {
             *frame = GuideFrame::blank(self.width, self.height);
         }
@@ -126,6 +128,11 @@ struct Pixel {
 }
 
 impl Layers {
+    /// The guide at the frame that `motion` leads to, scaled from the source's size to `width` x `height`.
+    pub fn guide(&self, motion: &FrameMotion, width: usize, height: usize) -> GuideFrame {
+        self.warp(&motion.plate, &motion.objects, width, height)
+    }
+
     /// The guide at the frame that `plate_motion` and `object_motions` lead to (source px to frame px; objects without a motion stay
     /// with the plate), scaled from the source's size to `width` x `height`. [`Warper`] does the same for many frames.
     pub fn warp(&self, plate_motion: &LayerMotion, object_motions: &[LayerMotion], width: usize, height: usize) -> GuideFrame {
@@ -544,7 +551,7 @@ mod tests {
             let mut warper = Warper::new(layers.clone(), width, height);
             let mut guide = GuideFrame::blank(1, 1);
             for (i, (plate, objects)) in frames.iter().enumerate() {
-                warper.warp(plate, objects, &mut guide);
+                warper.warp(&FrameMotion::flat(plate.clone(), objects.to_vec()), &mut guide);
                 let truth = reference(&layers, plate, objects, width, height);
                 assert!(guide == truth, "frame {i} of {width}x{height}");
                 assert!(layers.warp(plate, objects, width, height) == truth, "frame {i} of {width}x{height} alone");

@@ -9,8 +9,10 @@ use image::ImageDecoder;
 use image::metadata::Orientation;
 use serde::{Deserialize, Serialize};
 
+use super::camera::CameraPath;
 use super::region::Region;
 use super::stroke::{MAX_FRAMES, Stroke};
+use super::transfer::Transfer;
 use crate::media::atomic::write_atomic;
 use crate::{Error, Result};
 
@@ -54,6 +56,12 @@ pub struct Project {
     /// What must stay. `All` pins whatever no stroke moves; any other pin wins over the strokes.
     #[serde(default)]
     pub pins: Vec<Region>,
+    /// The motion of clips, laid over the strokes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<Transfer>,
+    /// The camera's way; without it the picture is flat and the camera stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraPath>,
     /// Where relative paths start.
     #[serde(skip)]
     folder: PathBuf,
@@ -73,6 +81,8 @@ impl Project {
             seed: 0,
             strokes: Vec::new(),
             pins: Vec::new(),
+            transfers: Vec::new(),
+            camera: None,
             folder: folder.into(),
         }
     }

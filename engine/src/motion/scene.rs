@@ -13,6 +13,7 @@ use std::sync::Arc;
 use glam::{Affine2, Vec2};
 
 use super::bend::{Bend, value};
+use super::frame_motion::FrameMotion;
 use super::layer_motion::LayerMotion;
 use super::project::Project;
 use super::region::{Placement, Region};
@@ -224,6 +225,11 @@ impl Scene {
     /// Whether object layer `object` (0 is the backmost) bends: its region holds weights, its motion is a mesh.
     pub fn is_soft(&self, object: usize) -> bool {
         self.layers[object].bend.is_some()
+    }
+
+    /// Everything's motion at `frame`.
+    pub fn frame_motion(&self, frame: usize) -> FrameMotion {
+        FrameMotion::flat(self.plate_motion(frame), self.object_motions(frame))
     }
 
     /// The plate's motion at `frame`.

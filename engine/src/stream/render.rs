@@ -9,7 +9,7 @@ use crate::guide::detail::{detail_transfer, enlarged};
 use crate::guide::layers::{CutOptions, Layers};
 use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
-use crate::motion::layer_motion::LayerMotion;
+use crate::motion::frame_motion::FrameMotion;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
@@ -132,10 +132,10 @@ impl<'a> Renderer<'a> {
         let first = self.next_frame;
         self.next_frame += self.chunk_frames;
         for i in 0..self.chunk_frames {
-            let (plate, objects) = (self.scene.plate_motion(first + i), self.scene.object_motions(first + i));
-            self.full.warp(i, &plate, &objects);
+            let motion = self.scene.frame_motion(first + i);
+            self.full.warp(i, &motion);
             if let Some(small) = &mut self.small {
-                small.warp(i, &plate, &objects);
+                small.warp(i, &motion);
             }
             if self.generator.is_some() {
                 self.set_points(i, first + i);
@@ -183,8 +183,8 @@ impl Guide {
     }
 
     /// Draws frame `i` with the layers where the motions have them.
-    pub fn warp(&mut self, i: usize, plate: &LayerMotion, objects: &[LayerMotion]) {
-        self.warper.warp(plate, objects, &mut self.frames[i]);
+    pub fn warp(&mut self, i: usize, motion: &FrameMotion) {
+        self.warper.warp(motion, &mut self.frames[i]);
     }
 }
 

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Affine2, Vec2};
+use kinebrush_engine::motion::FrameMotion;
 use kinebrush_engine::motion::layer_motion::{LayerMotion, Mesh};
-use kinebrush_engine::stream::live::FrameMotion;
 
 use super::Liquify;
 use super::prepared::Prepared;

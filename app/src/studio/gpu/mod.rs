@@ -14,7 +14,8 @@ use std::sync::Arc;
 use eframe::egui::{self, Color32, Rect};
 use eframe::egui_wgpu::{self, CallbackResources, CallbackTrait, RenderState, ScreenDescriptor, wgpu};
 use glam::Vec2;
-use kinebrush_engine::stream::live::{Correction, FrameMotion};
+use kinebrush_engine::motion::FrameMotion;
+use kinebrush_engine::stream::live::Correction;
 
 pub use fill::fill;
 pub use headless::render_to_picture;
