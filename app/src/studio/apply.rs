@@ -152,7 +152,7 @@ impl Studio {
         }
         self.uploads.poll();
         self.poll_files();
-        self.exports.poll(&mut self.toasts, Strings::of(self.settings.language));
+        self.exports.poll(self.player.state == State::Running, &mut self.toasts, Strings::of(self.settings.language));
         if let Some(error) = self.replay.as_mut().and_then(Replay::poll) {
             self.toasts.warning(error);
         }

@@ -38,6 +38,7 @@ use std::time::Instant;
 
 use eframe::egui;
 use kinebrush_engine::picture::Picture;
+use kinebrush_engine::priority::{Priority, set_priority};
 use kinebrush_engine::stream::live::{Command, Event, State};
 use kinebrush_engine::stream::take::Takes;
 
@@ -77,9 +78,6 @@ pub struct Options {
     /// Whether paths are chosen in the system's file windows, or typed.
     pub file_windows: bool,
 }
-
-/// How much what computes gives way to what draws, 0 (all) to 99.
-const BACKGROUND: u8 = 30;
 
 /// The window's state.
 pub struct Studio {
@@ -220,16 +218,7 @@ impl Studio {
 
 /// Lets all threads that compute give way to the one that draws.
 fn share_processor(threads: Option<usize>) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).start_handler(|_| background());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).start_handler(|_| set_priority(Priority::Making));
     // Tests open several studios in one process: the pool is there already then.
     let _ = pool.build_global();
-}
-
-/// This thread gives way to others.
-fn background() {
-    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-    if let Ok(value) = ThreadPriorityValue::try_from(BACKGROUND) {
-        // A system that allows no change runs it like any other.
-        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(value));
-    }
 }

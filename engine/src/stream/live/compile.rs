@@ -14,6 +14,7 @@ use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
 use crate::picture::Picture;
+use crate::priority::{Priority, set_priority};
 
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
@@ -119,9 +120,6 @@ pub(super) struct Compilers {
     pub answers: Receiver<Answer>,
 }
 
-/// Of the threads that make texture, 0 (least) to 99.
-const PRIORITY: u8 = 30;
-
 /// Room for one thing, the newest.
 struct Slot<T> {
     put: Sender<T>,
@@ -208,13 +206,8 @@ fn texture(holes: &Receiver<Smooth>, say: &Sender<Answer>) {
 /// Threads that give way to a window, but not to the network: with the lowest priority a hole could stay smooth for seconds beside a
 /// live loop that takes all there is.
 fn slow_pool() -> Option<rayon::ThreadPool> {
-    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-    let lower = |_| {
-        if let Ok(value) = ThreadPriorityValue::try_from(PRIORITY) {
-            drop(set_current_thread_priority(ThreadPriority::Crossplatform(value)));
-        }
-    };
-    rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}")).start_handler(lower).build().ok()
+    let builder = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}"));
+    builder.start_handler(|_| set_priority(Priority::Bettering)).build().ok()
 }
 
 /// `work`, whose panic is a message too.
