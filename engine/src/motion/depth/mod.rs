@@ -6,6 +6,7 @@
 mod file;
 mod painted;
 mod shape;
+mod spread;
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub const FARTHEST: f32 = 1e6;
 /// Most painted marks.
 const MAX_MARKS: usize = 1000;
 /// Inverse depths within this share of the larger one, and this share of the nearest one, belong to one surface.
-const SAME_SURFACE: (f32, f32) = (0.06, 0.01);
+const SAME_SURFACE: (f32, f32) = (0.06, 0.02);
 
 /// What gives every pixel of a picture its depth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -232,7 +233,7 @@ impl DepthMap {
 
     /// Inverse depth at a place, px of the map; the border's goes on beyond it. Interpolated within a surface, never across its edge.
     pub fn at(&self, place: Vec2) -> f32 {
-        within_surface(&self.inverse, place, SAME_SURFACE.1 * 0.1)
+        within_surface(&self.inverse, place, 0.002)
     }
 
     /// Distance of the nearest and of the middle pixel, world units; the sky is [`FARTHEST`].
