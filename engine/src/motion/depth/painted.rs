@@ -11,10 +11,8 @@ use crate::motion::outline::grid_size;
 use crate::motion::region::Placement;
 use crate::picture::{Grid, Mask, Picture};
 
-/// Longer sides of the picture on which marks are continued, px: what is far apart is settled on the smallest.
-const LONGER_SIDES: [usize; 3] = [100, 200, 400];
-/// Sweeps of the continuation on each.
-const SWEEPS: usize = 120;
+/// Longer sides of the picture on which marks are continued, px, and the sweeps on each: what is far apart is settled on the smallest.
+const LEVELS: [(usize, usize); 4] = [(50, 600), (100, 300), (200, 120), (400, 60)];
 /// How far a mark reaches without anything against it, as a share of the longer side, before it has leant to the far by a good half.
 const REACH: f32 = 0.5;
 /// A sample is a mark's where it covers at least this much of it.
@@ -41,7 +39,7 @@ pub(super) fn inverse(
     let picture = if (picture.width, picture.height) == (width, height) { picture } else { &picture.resized(width, height) };
     // The last fill, and the picture it was made on.
     let mut last: Option<(Mask, Picture)> = None;
-    for longer_side in LONGER_SIDES {
+    for (longer_side, sweeps) in LEVELS {
         let (columns, rows) = grid_size((width, height), longer_side);
         let (guide, seeds) = (picture.resized(columns, rows), painted.resized(columns, rows));
         let known = |i: usize| seeds.data[i][1] >= COVERED;
@@ -52,7 +50,7 @@ pub(super) fn inverse(
         };
         (0..columns * rows).filter(|i| known(*i)).for_each(|i| fill.data[i] = value(i));
         let reach = REACH * columns.max(rows) as f32;
-        spread::along_colours(&guide, &mut fill, known, (reach * reach).recip(), SWEEPS);
+        spread::along_colours(&guide, &mut fill, known, (reach * reach).recip(), sweeps);
         last = Some((fill, guide));
     }
     let fill = last.map_or_else(|| Mask::filled(width, height, 0.0), |(fill, guide)| spread::enlarged(&fill, &guide, picture));

@@ -12,7 +12,7 @@ const CONTRAST: f32 = 0.04;
 /// What is left of a connection across any edge.
 const LEAK: f32 = 3e-5;
 /// Over-relaxation: best for regions of some 100 px; larger ones are settled on a smaller copy first.
-const RELAXATION: f32 = 1.94;
+const RELAXATION: f32 = 1.96;
 
 /// Continues `value` from where `known` says (by index) over the rest, which `pull` draws towards 0 (against connections of 1).
 /// `value` holds a first guess everywhere.
