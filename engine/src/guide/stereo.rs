@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::media::picture_file::load_picture;
 use crate::motion::camera::{Camera, Lens, View};
+use crate::motion::depth::DepthMap;
 use crate::motion::npz::load_plane;
 use crate::picture::{Grid, Mask, Picture};
 use crate::{Error, Result};
@@ -90,6 +91,23 @@ impl StereoPair {
             }
         });
         left
+    }
+
+    /// Inverse depth of each pixel of the left picture; where the pair knows none, as far as the farther side of the same row.
+    pub fn depth(&self) -> DepthMap {
+        let mut inverse = self.left_disparity();
+        let width = inverse.width;
+        inverse.data.par_chunks_mut(width.max(1)).for_each(|row| {
+            let mut start = 0;
+            while let Some(first) = (start..width).find(|&x| row[x].is_nan()) {
+                start = (first..width).find(|&x| !row[x].is_nan()).unwrap_or(width);
+                let sides = [first.checked_sub(1), Some(start).filter(|x| *x < width)];
+                let far = sides.into_iter().flatten().map(|x| row[x]).fold(f32::INFINITY, f32::min);
+                row[first..start].fill(if far.is_finite() { far } else { 0.0 });
+            }
+            row.iter_mut().for_each(|d| *d = self.inverse_depth(*d).max(0.0));
+        });
+        DepthMap { inverse }
     }
 
     /// What the right camera sees of the left picture.
