@@ -83,7 +83,7 @@ fn grid<S: Copy + Sync, const N: usize, T: Send>(width: u32, height: u32, sample
 }
 
 /// Decodes the file and turns it upright.
-fn decode(path: &Path) -> Result<DynamicImage> {
+pub(crate) fn decode(path: &Path) -> Result<DynamicImage> {
     let metadata = path.metadata().map_err(|error| cannot_read(path, &error))?;
     // Opening a pipe or a device could wait for ever.
     if !metadata.is_file() {

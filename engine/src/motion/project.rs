@@ -211,7 +211,7 @@ impl Project {
                 return Err(Error::field(field, what));
             }
         }
-        Ok(())
+        self.camera.as_ref().map_or(Ok(()), |camera| camera.validate("camera", picture))
     }
 
     /// Where relative paths start.
@@ -256,11 +256,12 @@ impl Project {
         moved
     }
 
-    /// The picture's path and those of the masks.
+    /// The picture's path, those of the masks and of the depth.
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let regions = self.strokes.iter_mut().map(|stroke| &mut stroke.region).chain(&mut self.pins);
         let masks = regions.filter_map(|region| if let Region::MaskFile { path, .. } = region { Some(path) } else { None });
-        masks.chain([&mut self.image])
+        let depth = self.camera.iter_mut().flat_map(|camera| camera.depth.paths());
+        masks.chain(depth).chain([&mut self.image])
     }
 }
 

@@ -19,10 +19,10 @@ pub const TEAR_PX: f32 = 0.75;
 /// A pixel between two depths that differ by more than this belongs to one of them: files blur their edges.
 const BLUR_PX: f32 = 3.0;
 /// How far what is hidden goes on behind the near side: so many px for each px of the jump, and some more.
-const HIDDEN_PER_PX: f32 = 1.5;
-const HIDDEN_MORE: f32 = 4.0;
+const HIDDEN_PER_PX: f32 = 3.0;
+const HIDDEN_MORE: f32 = 6.0;
 /// At most this share of the longer side.
-const HIDDEN_MOST: f32 = 0.12;
+const HIDDEN_MOST: f32 = 0.15;
 /// Further in so many px are not believed to be the far side's colours either.
 const COVERS_MORE: u32 = 16;
 /// Rounds in which near surroundings of an object's hole are left out.
@@ -159,7 +159,9 @@ impl Depth {
             let mean = |&place: &usize| {
                 let own = self.back.data[place];
                 let behind = around(place, width, size).filter(|&i| self.hidden.data[i] > 0.0 || self.covers.data[i] == 0.0);
-                let alike = behind.map(|i| self.back.data[i]).filter(|w| (w - own).abs() < near);
+                // What is hidden is smoothed whatever it came from; what is seen holds its own alone.
+                let alike =
+                    behind.filter(|&i| self.hidden.data[i] > 0.0 || (self.back.data[i] - own).abs() < near).map(|i| self.back.data[i]);
                 let (sum, count) = alike.fold((own, 1.0), |(sum, count), w| (sum + w, count + 1.0));
                 sum / count
             };
@@ -167,6 +169,19 @@ impl Depth {
             hidden.iter().zip(&smoothed).for_each(|(&place, &w)| self.back.data[place] = w);
         }
     }
+}
+
+/// How far a plate of inverse depth `front` is at least around every `step`th of its pixels, and a little farther: what is drawn there
+/// lies behind everything.
+pub fn backdrop(front: &Mask, step: usize) -> Mask {
+    let least = |grid: &Mask, x: usize, y: usize, across: bool| {
+        let (centre, size) = if across { (x * step, grid.width) } else { (y * step, grid.height) };
+        let range = centre.saturating_sub(2 * step).min(size - 1)..(centre + 2 * step + 1).min(size);
+        range.map(|i| if across { grid.at(i, y) } else { grid.at(x, i) }).fold(f32::INFINITY, f32::min)
+    };
+    let (columns, rows) = (front.width.div_ceil(step) + 1, front.height.div_ceil(step) + 1);
+    let across = Mask::from_fn(columns, front.height, |x, y| least(front, x, y, true));
+    Mask::from_fn(columns, rows, |x, y| 0.9 * least(&across, x, y, false))
 }
 
 /// The up to four neighbours of a place in a grid of `size` places, `width` to a row.

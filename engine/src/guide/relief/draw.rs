@@ -356,7 +356,8 @@ impl Band {
             let footprint = sampler.footprint(jacobian);
             let (texture, smooth) =
                 if back { (&relief.back_texture, &relief.back_smooth) } else { (&layers.plate_texture, &layers.smooth_texture) };
-            let [r, g, b, coverage] = texture.sample(place, footprint);
+            let [r, g, b, seen] = texture.sample(place, footprint);
+            let coverage = if back { seen * tangent.alpha_at(centre) } else { seen };
             let mut pixel = Pixel { rgb: [r, g, b], smooth: [r, g, b], coverage, owner: 0 };
             if coverage < 1.0 {
                 let [r, g, b, _] = smooth.sample(place, footprint);
