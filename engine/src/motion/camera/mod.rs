@@ -98,6 +98,12 @@ impl View {
         let seen = x * place.x + y * place.y + one + depth * inverse_depth;
         (seen.z > LEAST_NEARING).then(|| (seen.truncate() / seen.z, inverse_depth / seen.z))
     }
+
+    /// 1 / Z at a place of this inverse depth: what is linear in the frame along a flat surface.
+    pub fn nearness(&self, place: Vec2, inverse_depth: f32) -> f32 {
+        let [x, y, one, depth] = self.columns;
+        (x.z * place.x + y.z * place.y + one.z + depth.z * inverse_depth).recip()
+    }
 }
 
 /// Projects `points`, places in px with their inverse depths, into `seen`: their places in the frame with their inverse depths there, or
