@@ -16,7 +16,7 @@ const MIXED: usize = 12;
 /// Nearer than this share of the tracks' distance from each other all are equally near.
 const BLUR: f32 = 0.1;
 /// Share of the spread that keeps a local map plain where tracks lie on a line.
-const RIDGE: f32 = 0.01;
+const RIDGE: f32 = 0.002;
 /// Influence of the tracks fades between these shares of their extent, ...
 const REACH: (f32, f32) = (0.2, 0.6);
 /// ... which counts as at least this share of the mesh.
@@ -24,7 +24,7 @@ const LEAST_EXTENT: f32 = 0.1;
 /// A cell keeps at least this share of its area.
 const LEAST_AREA: f32 = 0.05;
 /// Rounds in which folds are smoothed away; after them what is left of a fold stays.
-const UNFOLDINGS: usize = 24;
+const UNFOLDINGS: usize = 64;
 /// Cells of a mesh along its longer side, and the smallest cell, px.
 const CELLS: (f32, f32) = (96.0, 3.0);
 
@@ -81,7 +81,7 @@ impl Field {
     /// Adds to every vertex what the tracks' `ways` come to there.
     pub fn add(&self, ways: &[Vec2], vertices: &mut [Vec2]) {
         for (vertex, shares) in vertices.iter_mut().zip(&self.shares) {
-            for (track, share) in shares {
+            for (track, share) in shares.iter().filter(|(_, share)| *share != 0.0) {
                 *vertex += ways[*track as usize] * *share;
             }
         }
@@ -97,27 +97,35 @@ fn mix(vertex: Vec2, found: &[(f32, u32)], places: &[Vec2], trust: &[f32], share
     };
     let typical = used[used.len() - 1].0 / used.len() as f32;
     let blur = (BLUR * BLUR * typical).max(1e-6);
-    let weigh = |(squared, track): &(f32, u32)| {
-        let end = if horizon.is_finite() { (1.0 - squared.sqrt() / (horizon * 1.001 + 1e-6)).max(0.0) } else { 1.0 };
-        trust[*track as usize] * end * end / ((squared + blur) * (squared + blur))
-    };
-    let weights: Vec<f32> = used.iter().map(weigh).collect();
-    let all: f32 = weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
     let place = |i: usize| places[used[i].1 as usize];
-    let middle = (0..used.len()).map(|i| place(i) * (weights[i] / all)).sum::<Vec2>();
+    // Sharp weights say how far the place goes, soft ones how that changes around it: sharp ones alone may know only one direction.
+    let soft = |(squared, track): &(f32, u32)| {
+        let end = if horizon.is_finite() { (1.0 - squared.sqrt() / (horizon * 1.001 + 1e-6)).max(0.0) } else { 1.0 };
+        trust[*track as usize] * end * end
+    };
+    let softly: Vec<f32> = used.iter().map(soft).collect();
+    let sharply: Vec<f32> = used.iter().zip(&softly).map(|((squared, _), soft)| soft / ((squared + blur) * (squared + blur))).collect();
+    let mean = |weights: &[f32]| {
+        let all = weights.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+        ((0..used.len()).map(|i| place(i) * (weights[i] / all)).sum::<Vec2>(), all)
+    };
+    let ((middle, all), (around, all_soft)) = (mean(&sharply), mean(&softly));
     let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-    for (i, weight) in weights.iter().enumerate() {
-        let way = place(i) - middle;
+    for (i, weight) in softly.iter().enumerate() {
+        let way = place(i) - around;
         (xx, xy, yy) = (xx + weight * way.x * way.x, xy + weight * way.x * way.y, yy + weight * way.y * way.y);
     }
-    let ridge = RIDGE * 0.5 * (xx + yy);
+    let ridge = RIDGE * (xx + yy);
     let spread = Mat2::from_cols(Vec2::new(xx + ridge, xy), Vec2::new(xy, yy + ridge));
-    let radius = ((xx + yy) / all).sqrt();
-    let reach = (vertex - middle).clamp_length_max(radius);
-    let slope = if spread.determinant() > 0.0 && radius > 1e-3 { spread.inverse() * reach } else { Vec2::ZERO };
-    for (i, weight) in weights.iter().enumerate() {
-        let tilt = if slope.is_finite() { slope.dot(place(i) - middle) } else { 0.0 };
-        shares[i] = (used[i].1, weight * (all.recip() + tilt));
+    // Beyond the tracks their local map is not continued farther than they reach.
+    let radius = ((xx + yy) / all_soft).sqrt();
+    let slope = match radius > 1e-3 && spread.determinant() > 0.0 {
+        true => spread.inverse() * (vertex - middle).clamp_length_max(radius),
+        false => Vec2::ZERO,
+    };
+    for i in 0..used.len() {
+        let tilt = if slope.is_finite() { slope.dot(place(i) - around) } else { 0.0 };
+        shares[i] = (used[i].1, sharply[i] / all + softly[i] * tilt);
     }
 }
 
@@ -140,7 +148,7 @@ pub(crate) fn unfold(rest: &Mesh, places: &mut [Vec2]) -> usize {
             return 0;
         }
         // The longer it takes, the wider around the fold.
-        let wide = round / 8;
+        let wide = round / 6;
         let mut touched: Vec<usize> = Vec::new();
         for cell in cells {
             let (column, row) = (cell % columns, cell / columns);
@@ -194,7 +202,7 @@ mod tests {
         let bend = |p: Vec2| p + Vec2::new(6.0 * (p.y * 0.05).sin(), 5.0 * (p.x * 0.04).cos());
         let (by_affine, by_bend) = (moved(&rest, &tracks, |p| affine.transform_point2(p)), moved(&rest, &tracks, bend));
         for p in &tracks {
-            assert!(by_affine.apply(*p).distance(affine.transform_point2(*p)) < 0.1, "{p}: {}", by_affine.apply(*p));
+            assert!(by_affine.apply(*p).distance(affine.transform_point2(*p)) < 0.1, "{p}: {} {}", by_affine.apply(*p), affine.transform_point2(*p));
             assert!(by_bend.apply(*p).distance(bend(*p)) < 0.3, "{p}: {} {}", by_bend.apply(*p), bend(*p));
         }
     }
@@ -205,7 +213,7 @@ mod tests {
         let tracks: Vec<Vec2> = (0..9).map(|i| Vec2::new(80.0 + (i % 3) as f32 * 20.0, 80.0 + (i / 3) as f32 * 20.0)).collect();
         let mesh = moved(&rest, &tracks, |p| p + Vec2::new(7.0, -3.0));
         assert!(mesh.apply(Vec2::new(100.0, 95.0)).distance(Vec2::new(107.0, 92.0)) < 1e-2);
-        assert_eq!(mesh.apply(Vec2::new(300.0, 250.0)), Vec2::new(300.0, 250.0));
+        assert!(mesh.apply(Vec2::new(300.0, 250.0)).distance(Vec2::new(300.0, 250.0)) < 1e-3);
         // One track alone, tracks on a line, all on one place, none: no numbers that are not finite.
         for few in [&tracks[..1], &tracks[..3], &[Vec2::splat(50.0); 20][..], &[]] {
             assert!(moved(&rest, few, |p| p + Vec2::X).positions.iter().all(|p| p.is_finite()));
