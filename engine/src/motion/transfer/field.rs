@@ -48,7 +48,9 @@ pub(crate) fn rest_mesh(width: usize, height: usize, covered: Option<&Mask>, mar
         high = high.max(low);
     }
     let spacing_px = (width.max(height) as f32 / CELLS.0).max(CELLS.1);
-    let (low, high) = (low - margin_px - spacing_px, high + margin_px + spacing_px);
+    // On the same lines for every layer of a picture, so that layers that move alike have the same mesh.
+    let low = ((low - margin_px - spacing_px) / spacing_px).floor() * spacing_px;
+    let high = high + margin_px + spacing_px;
     let cells = ((high - low) / spacing_px).ceil();
     let (columns, rows) = (cells.x as usize + 1, cells.y as usize + 1);
     let at = |i: usize| low + Vec2::new((i % columns) as f32, (i / columns) as f32) * spacing_px;
@@ -202,7 +204,12 @@ mod tests {
         let bend = |p: Vec2| p + Vec2::new(6.0 * (p.y * 0.05).sin(), 5.0 * (p.x * 0.04).cos());
         let (by_affine, by_bend) = (moved(&rest, &tracks, |p| affine.transform_point2(p)), moved(&rest, &tracks, bend));
         for p in &tracks {
-            assert!(by_affine.apply(*p).distance(affine.transform_point2(*p)) < 0.1, "{p}: {} {}", by_affine.apply(*p), affine.transform_point2(*p));
+            assert!(
+                by_affine.apply(*p).distance(affine.transform_point2(*p)) < 0.1,
+                "{p}: {} {}",
+                by_affine.apply(*p),
+                affine.transform_point2(*p)
+            );
             assert!(by_bend.apply(*p).distance(bend(*p)) < 0.3, "{p}: {} {}", by_bend.apply(*p), bend(*p));
         }
     }
