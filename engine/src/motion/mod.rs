@@ -17,6 +17,7 @@ pub mod region;
 pub mod scene;
 pub mod stroke;
 pub mod track_field;
+pub mod tracker;
 pub mod transfer;
 
 pub use camera::{Camera, CameraPath, View};
