@@ -18,6 +18,7 @@ pub mod scene;
 mod sheet;
 pub mod stroke;
 pub mod track_field;
+pub mod tracker;
 pub mod transfer;
 
 pub use camera::{Camera, CameraPath, View};

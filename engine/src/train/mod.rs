@@ -20,3 +20,4 @@ pub mod speed;
 mod split;
 mod tracking;
 pub mod trainer;
+pub mod tracks;
