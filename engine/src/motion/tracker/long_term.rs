@@ -168,7 +168,9 @@ impl LucasKanade {
 
     fn shown(&self, index: usize, outcome: &Option<Outcome>, before: &TrackedPoint) -> TrackedPoint {
         match outcome {
-            Some(outcome) => TrackedPoint { place: self.points[index].place / self.scale, visible: outcome.visible, quality: outcome.quality },
+            Some(outcome) => {
+                TrackedPoint { place: self.points[index].place / self.scale, visible: outcome.visible, quality: outcome.quality }
+            }
             None => TrackedPoint { visible: false, quality: 0.0, ..*before },
         }
     }
@@ -235,7 +237,8 @@ impl LucasKanade {
         let size = Vec2::new(now.levels[0].width as f32, now.levels[0].height as f32);
         let inside = |place: Vec2| place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
         let mut best: Option<(f32, Outcome)> = None;
-        let lonely = Consensus { place: own.map_or(point.place + point.velocity, |own| own.place), shape: point.shape, spread: 3.0, support: 0.01 };
+        let lonely =
+            Consensus { place: own.map_or(point.place + point.velocity, |own| own.place), shape: point.shape, spread: 3.0, support: 0.01 };
         let mut options: Vec<(Vec2, Consensus)> = agreements.iter().map(|agreed| (agreed.place, *agreed)).collect();
         if let Some(own) = own
             && own.certainty > 0.2
@@ -301,10 +304,8 @@ impl LucasKanade {
                 information = fit.information;
                 outcome.place = fit.place;
                 outcome.misfit = fit.misfit;
-                outcome.light = Light {
-                    gain: fit.light.gain * appearance.light.gain,
-                    bias: fit.light.bias + fit.light.gain * appearance.light.bias,
-                };
+                outcome.light =
+                    Light { gain: fit.light.gain * appearance.light.gain, bias: fit.light.bias + fit.light.gain * appearance.light.bias };
             }
             if outcome.misfit < 1.5 {
                 break;
@@ -321,7 +322,8 @@ impl LucasKanade {
         let supported = if alone { 0.0 } else { 0.5 / (1.0 + 4.0 * variance) };
         let determined = information / (information + TEXTURED);
         outcome.certainty = if outcome.visible { determined / (1.0 + (0.5 * outcome.misfit).powi(4)) } else { 0.0 };
-        outcome.quality = if outcome.visible { (determined + (1.0 - determined) * supported) / (1.0 + (0.4 * outcome.misfit).powi(4)) } else { 0.0 };
+        outcome.quality =
+            if outcome.visible { (determined + (1.0 - determined) * supported) / (1.0 + (0.4 * outcome.misfit).powi(4)) } else { 0.0 };
         outcome
     }
 
@@ -392,7 +394,8 @@ impl LucasKanade {
 impl PointTracker for LucasKanade {
     fn add(&mut self, points: &[Vec2]) {
         let limit = 2.0 * super::MAX_SIDE as f32;
-        self.waiting.extend(points.iter().map(|p| if p.is_finite() { p.clamp(Vec2::splat(-limit), Vec2::splat(limit)) } else { Vec2::ZERO }));
+        self.waiting
+            .extend(points.iter().map(|p| if p.is_finite() { p.clamp(Vec2::splat(-limit), Vec2::splat(limit)) } else { Vec2::ZERO }));
     }
 
     fn push(&mut self, frame: &Mask) -> Result<()> {
