@@ -120,6 +120,28 @@ pub struct EvalOptions {
 pub enum EvalSubject {
     /// Camera moves on real depth: a picture of a stereo pair seen from where the other one was taken.
     Camera(EvalCameraOptions),
+    /// A clip made again from its first frame and the tracks of its points.
+    Reconstruct(EvalReconstructOptions),
+}
+
+#[derive(Args)]
+pub struct EvalReconstructOptions {
+    /// The clip.
+    pub clip: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Its tracks (.npz, px of the clip); it is tracked on a grid of 50 points along the longer side if not given.
+    #[arg(long)]
+    pub tracks: Option<PathBuf>,
+    /// Frames from the first on; all if not given.
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Where to put a contact sheet (PNG): clip, first frame, guide, ours.
+    #[arg(long)]
+    pub sheet: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
 }
 
 #[derive(Args)]
