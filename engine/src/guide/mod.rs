@@ -15,6 +15,7 @@ pub mod matte;
 mod patch_match;
 mod peel;
 pub mod pull_push;
+pub mod stereo;
 pub mod texture;
 pub mod warp;
 

@@ -12,6 +12,7 @@ use npyz::{DType, NpyHeader, Order, WriterBuilder};
 
 use super::track_field::{MAX_POINTS, PointState, TrackField, TrackFrame};
 use crate::media::atomic::write_atomic;
+use crate::picture::Grid;
 use crate::{Error, Result};
 
 /// Most places of one file (frames times points): 8 hours of sparse tracks, or 500 MB.
@@ -136,6 +137,32 @@ impl Tracks {
 struct Array {
     shape: Vec<usize>,
     values: Vec<f32>,
+}
+
+/// The first two-dimensional array of the archive at `path` (f32 or f64), as it is: it may hold NaN and infinity.
+///
+/// # Errors
+/// One line that names the file: not an archive, no such array, truncated.
+pub fn load_plane(path: impl AsRef<Path>) -> Result<Grid<f32>> {
+    let path = path.as_ref();
+    let wrong = |what: String| Error::file(path, what);
+    let mut archive = NpzArchive::open(path).map_err(|e| wrong(format!("cannot be opened as .npz ({e}); save it with numpy.savez")))?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut first_wrong = None;
+    for name in names {
+        match read_array(&mut archive, &name, &["<f4", "<f8"]) {
+            Ok(Array { shape, values }) => {
+                if let [height, width] = shape[..]
+                    && height > 0
+                    && width > 0
+                {
+                    return Ok(Grid { width, height, data: values });
+                }
+            }
+            Err(what) => first_wrong = first_wrong.or(Some(what)),
+        }
+    }
+    Err(wrong(first_wrong.unwrap_or_else(|| "holds no array of two dimensions; save one with numpy.savez".to_owned())))
 }
 
 /// Reads one array of one of the `types`; the message of an error begins with its name.

@@ -6,6 +6,7 @@
 
 mod animation;
 mod convert;
+mod feed;
 mod ffmpeg;
 mod h264;
 mod mp4;
