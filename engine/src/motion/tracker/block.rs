@@ -14,8 +14,8 @@ pub(super) const SIDE: usize = 16;
 const MIDDLE: f32 = 0.5 * (SIDE as f32 - 1.0);
 /// Farthest that a place is moved, px of the level.
 const REACH: f32 = 10.0;
-/// Deviation of a pixel that shows the same thing, luma: noise, compression, resampling.
-pub(super) const NOISE: f32 = 0.012;
+/// Deviation that is no misfit yet, luma.
+const MISFIT_NOISE: f32 = 0.012;
 /// Largest residual that is still taken for noise rather than for something else, luma.
 const SMALLEST_TOLERANCE: f32 = 0.03;
 const LARGEST_TOLERANCE: f32 = 0.2;
@@ -64,6 +64,8 @@ pub(super) struct Fit {
     pub misfit: f32,
     /// Smaller eigenvalue of the data's information about the place, 1/px^2.
     pub information: f32,
+    /// Root mean square of what is left over, luma.
+    pub residual: f32,
 }
 
 /// `level` around `at`, and what share of each pixel counts (0 outside).
@@ -122,15 +124,17 @@ fn bell(deviation: f32) -> Pixels {
     })
 }
 
-/// The weights of a registration, and of the judgement whether the middle is seen.
+/// The weights of a registration and of the judgement whether the middle is seen, and what they are judged by.
 pub(super) struct Bells {
     wide: Pixels,
     narrow: Pixels,
+    /// Deviation of a pixel that shows the same thing, luma: noise, compression, resampling.
+    pub noise: f32,
 }
 
 impl Bells {
-    pub fn new() -> Self {
-        Self { wide: bell(4.0), narrow: bell(1.8) }
+    pub fn new(noise: f32) -> Self {
+        Self { wide: bell(4.0), narrow: bell(1.8), noise }
     }
 }
 
@@ -162,7 +166,7 @@ impl Template {
     }
 
     /// Smaller eigenvalue of what the template can say about its place, 1/px^2.
-    pub fn information(&self) -> f32 {
+    pub fn information(&self, bells: &Bells) -> f32 {
         let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
         for j in 0..SIDE {
             for i in 0..SIDE {
@@ -170,7 +174,7 @@ impl Template {
                 (xx, xy, yy) = (xx + w * x * x, xy + w * x * y, yy + w * y * y);
             }
         }
-        smaller_eigenvalue(xx, xy, yy) / (NOISE * NOISE)
+        smaller_eigenvalue(xx, xy, yy) / (bells.noise * bells.noise)
     }
 
     /// Finds the template in `level` near `start`. None where next to nothing of it is inside.
@@ -202,11 +206,11 @@ impl Template {
             let bias = mean_v - light.gain * mean_t;
             light.bias = (total * bias + LIGHT_BELIEF * before.bias) / (total + LIGHT_BELIEF);
             tolerance = (2.5 * (squares / total).sqrt()).clamp(SMALLEST_TOLERANCE, LARGEST_TOLERANCE);
-            let certain = light.gain * light.gain / (NOISE * NOISE);
+            let certain = light.gain * light.gain / (bells.noise * bells.noise);
             if step == steps {
                 let information = certain * smaller_eigenvalue(xx, xy, yy);
                 let misfit = self.misfit(&value, &inside, light, bells);
-                return Some(Fit { place, light, misfit, information });
+                return Some(Fit { place, light, misfit, information, residual: (squares / total).sqrt() });
             }
             let (mut a, b, mut c) = (xx * certain, xy * certain, yy * certain);
             let (mut p, mut q) = (-xr * certain / light.gain, -yr * certain / light.gain);
@@ -264,7 +268,7 @@ impl Template {
                 let steep = self.slope_x[j][i] * self.slope_x[j][i] + self.slope_y[j][i] * self.slope_y[j][i];
                 let w = if self.weight[j][i] > 0.0 { bells.narrow[j][i] * inside[j][i] } else { 0.0 };
                 wrong[i] += w * r * r;
-                explained[i] += w * (NOISE * NOISE + 0.06 * steep);
+                explained[i] += w * (MISFIT_NOISE * MISFIT_NOISE + 0.06 * steep);
             }
         }
         let (wrong, explained): (f32, f32) = (wrong.iter().sum(), explained.iter().sum());

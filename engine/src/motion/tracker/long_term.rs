@@ -13,7 +13,7 @@ use std::sync::Arc;
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
-use super::block::{Bells, Light, Prior, Template};
+use super::block::{Bells, Fit, Light, Prior, Template};
 use super::cut::CutDetector;
 use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
 use super::pyramid::Pyramid;
@@ -30,12 +30,17 @@ const LOST: f32 = 2.6;
 const FOUND: f32 = 1.7;
 /// Information at which a place is well determined by itself, 1/px^2.
 const TEXTURED: f32 = 60.0;
+/// Deviation of a pixel from what it showed before, luma: the most and the least that is believed.
+const LARGEST_NOISE: f32 = 0.012;
+const SMALLEST_NOISE: f32 = 0.003;
 /// Neighbours a point needs; where the user chose fewer, helpers are added around it.
 const FEWEST_NEIGHBOURS: usize = 8;
 /// Helpers' distances from a lone point, px.
 const HELPERS: [f32; 5] = [-28.0, -14.0, 0.0, 14.0, 28.0];
 /// Stiffness of a neighbourhood's shape against change within a frame, px^2.
 const STIFFNESS: f32 = 12.0;
+/// Say of a neighbour whose own place is wholly undetermined.
+const FLOOR: f32 = 0.06;
 /// The later sight is made anew after this many frames.
 const REFRESH: usize = 12;
 
@@ -75,6 +80,8 @@ struct Followed {
     place: Vec2,
     /// 0..1: texture, agreement with the frame before, forward and backward.
     certainty: f32,
+    /// What is left over, luma.
+    residual: f32,
 }
 
 /// What one frame made of a point.
@@ -126,7 +133,7 @@ impl LucasKanade {
             cut: CutDetector::default(),
             cuts: Vec::new(),
             frames: 0,
-            bells: Bells::new(),
+            bells: Bells::new(LARGEST_NOISE),
         }
     }
 
@@ -134,6 +141,13 @@ impl LucasKanade {
     fn advance(&mut self, last: &Pyramid, now: &Pyramid) {
         let followed: Vec<Option<Followed>> =
             self.points.par_iter().map(|point| (point.visible && !point.ended).then(|| self.follow(point, last, now)).flatten()).collect();
+        let mut residuals: Vec<f32> = followed.iter().flatten().map(|followed| followed.residual).collect();
+        if !residuals.is_empty() {
+            let middle = residuals.len() / 2;
+            let (_, median, _) = residuals.select_nth_unstable_by(middle, f32::total_cmp);
+            let noise = (1.5 * *median).clamp(SMALLEST_NOISE, LARGEST_NOISE);
+            self.bells.noise += 0.3 * (noise - self.bells.noise);
+        }
         let outcomes: Vec<Option<Outcome>> = (0..self.points.len())
             .into_par_iter()
             .map(|i| (!self.points[i].ended).then(|| self.settle(&self.points[i], followed[i], &followed, now)))
@@ -180,18 +194,19 @@ impl LucasKanade {
         let from = point.place;
         let steady = self.chase(last, now, from, point.velocity, 2)?;
         let searched = self.chase(last, now, from, Vec2::ZERO, LEVELS);
-        let (place, misfit, information) = match searched {
-            Some(other) if (other.0 - steady.0).length() > 0.5 && other.1 < 0.9 * steady.1 => other,
+        let fit = match searched {
+            Some(other) if (other.place - steady.place).length() > 0.5 && other.misfit < 0.9 * steady.misfit => other,
             _ => steady,
         };
+        let Fit { place, misfit, information, residual, .. } = fit;
         let back = self.chase(now, last, place, from - place + 0.3 * point.velocity.clamp_length_max(2.0), 2);
-        let apart = back.map_or(4.0, |back| (back.0 - from).length());
+        let apart = back.map_or(4.0, |back| (back.place - from).length());
         let certainty = information / (information + TEXTURED) * (-apart * apart).exp() / (1.0 + (0.5 * misfit).powi(4));
-        Some(Followed { place, certainty })
+        Some(Followed { place, certainty, residual })
     }
 
-    /// From coarse to fine: place, misfit and information.
-    fn chase(&self, from: &Pyramid, to: &Pyramid, at: Vec2, guess: Vec2, levels: usize) -> Option<(Vec2, f32, f32)> {
+    /// From coarse to fine.
+    fn chase(&self, from: &Pyramid, to: &Pyramid, at: Vec2, guess: Vec2, levels: usize) -> Option<Fit> {
         let mut way = guess;
         let mut end = None;
         for level in (0..levels.min(from.levels.len())).rev() {
@@ -200,7 +215,7 @@ impl LucasKanade {
             let fit = template.find(&to.levels[level], (at + way) * scale, None, Light::SAME, 6, &self.bells);
             if let Some(fit) = fit {
                 way = fit.place / scale - at;
-                end = (level == 0).then_some((at + way, fit.misfit, fit.information));
+                end = (level == 0).then_some(fit);
             }
         }
         end
@@ -213,7 +228,7 @@ impl LucasKanade {
             .iter()
             .filter_map(|n| {
                 let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + 0.02) })
+                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
             })
             .collect();
         let total: f32 = voices.iter().map(|voice| voice.say).sum();
@@ -254,7 +269,8 @@ impl LucasKanade {
             let outcome = self.judge(point, start, &agreed, now, &inside);
             // Whoever disagrees with everybody must look clearly better.
             let share = agreed.support / total.max(0.01);
-            let price = outcome.misfit.min(6.0).powi(2) - 1.5 * share.clamp(0.003, 1.0).ln();
+            let sudden = (agreed.place - point.place - point.velocity).length_squared();
+            let price = outcome.misfit.min(6.0).powi(2) - 1.5 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
             if best.as_ref().is_none_or(|(least, _)| price < *least) {
                 best = Some((price, outcome));
             }
@@ -352,7 +368,7 @@ impl LucasKanade {
         let start = self.points.len();
         let mut certainties = Vec::with_capacity(places.len());
         for (k, place) in places.iter().enumerate() {
-            let information = sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information());
+            let information = sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
             let inside = place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
             certainties.push(information / (information + TEXTURED));
             self.points.push(Point {
@@ -383,7 +399,11 @@ impl LucasKanade {
                 let mut list = neighbours::choose(here, around.iter().filter(|(j, _)| *j != i).copied());
                 // What is of another brightness is more likely another thing.
                 let luma = sight.luma(here);
-                list.iter_mut().for_each(|n| n.strife = ((sight.luma(here + n.from) - luma).abs() / 0.15).min(1.0));
+                for n in &mut list {
+                    let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
+                    let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
+                    n.strife = (along.fold(0.0, f32::max) / 0.1).min(2.0);
+                }
                 list
             })
             .collect();
