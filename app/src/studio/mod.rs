@@ -5,6 +5,7 @@
 
 pub mod action;
 mod apply;
+pub mod camera;
 pub mod canvas;
 pub mod dialogs;
 pub mod document;
@@ -43,6 +44,7 @@ use kinebrush_engine::stream::take::Takes;
 
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
+use camera::CameraPanel;
 use canvas::Canvas;
 use document::autosave::{Autosave, AutosaveEvent, SaveState};
 use document::job::Wake;
@@ -100,6 +102,7 @@ pub struct Studio {
     uploads: Uploads,
     canvas: Canvas,
     timeline: Timeline,
+    camera: CameraPanel,
     exports: Exports,
     shelf: Shelf,
     toasts: Toasts,
@@ -135,6 +138,7 @@ impl Studio {
             player: Player::new(settings.clock),
             canvas: Canvas::default(),
             timeline: Timeline::default(),
+            camera: CameraPanel::default(),
             exports: Exports::new(wake.clone()),
             shelf: Shelf::default(),
             document: None,

@@ -31,7 +31,7 @@ pub use axis::{Unit, clock};
 pub(super) use controls::{Icon, button, elided, focus_ring, segments};
 pub(super) use look::{Look, RADIUS, body, small};
 #[cfg(test)]
-pub(super) use testing::look as picture;
+pub(super) use testing::{Dice, look as picture, project as test_project};
 
 /// Width of the column with the names, points.
 const NAMES: f32 = 156.0;
