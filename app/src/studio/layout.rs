@@ -120,9 +120,9 @@ impl Studio {
                     if takes > 0 && ui.add(Button::selectable(self.takes_shown, format!("{} {takes}", text.takes))).clicked() {
                         self.takes_shown = !self.takes_shown;
                     }
-                    let tip = tip(shortcuts::Command::Camera);
+                    let tip = shortcuts::keys_of(ui.ctx(), shortcuts::Command::Camera);
                     let camera = Button::selectable(self.camera.open, text.camera);
-                    if document.is_some() && ui.add(camera).on_hover_text(tip).clicked() {
+                    if self.document.is_some() && ui.add(camera).on_hover_text(tip).clicked() {
                         actions.push(Action::ToggleCamera);
                     }
                 });

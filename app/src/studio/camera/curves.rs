@@ -3,7 +3,7 @@
 //! Invariant: what is drawn is measured on the very path that is rendered; a handle stays inside the square, so each state is a valid curve.
 //! Guarded by the panel's tests.
 
-use eframe::egui::{Align2, Color32, CursorIcon, Pos2, Rect, Role, Sense, Shape, Stroke as Line, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
+use eframe::egui::{Color32, CursorIcon, Pos2, Rect, Role, Sense, Shape, Stroke as Line, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 use kinebrush_engine::motion::camera::{CameraPath, Curve};
 
 use super::edit::{self, handles};
@@ -92,7 +92,8 @@ impl CameraPanel {
     fn handles_ui(&mut self, ui: &mut Ui, plot: &eframe::egui::Response, inner: Rect, curve: Curve, look: &Look) -> Option<Curve> {
         let accent = theme::tokens(ui).accent;
         let is_bezier = matches!(curve, Curve::Bezier { .. });
-        let screen = |(time, way): (f32, f32)| pos2(inner.left() + time * inner.width(), inner.bottom() - way.clamp(-0.1, 1.1) * inner.height());
+        let screen =
+            |(time, way): (f32, f32)| pos2(inner.left() + time * inner.width(), inner.bottom() - way.clamp(-0.1, 1.1) * inner.height());
         let mut changed = None;
         for (which, (handle, end)) in handles(curve).into_iter().zip([(0.0, 0.0), (1.0, 1.0)]).enumerate() {
             let at = screen(handle);
@@ -146,11 +147,7 @@ impl CameraPanel {
                 ],
                 0.02,
             ),
-            (
-                texts::ROTATION,
-                (0..3).map(|i| (texts::ROTATION_NAMES[i], [axis(1), axis(0), axis(2)][i], angle(i))).collect(),
-                0.5,
-            ),
+            (texts::ROTATION, (0..3).map(|i| (texts::ROTATION_NAMES[i], [axis(1), axis(0), axis(2)][i], angle(i))).collect(), 0.5),
             (texts::FOV, vec![("", tokens.accent, of(&|camera| edit::fov_deg(t.size(), camera.lens.focal_px)))], 2.0),
             (texts::PLOT_SPEED, vec![("", look.driven, speed)], 0.01),
         ];

@@ -5,7 +5,7 @@
 
 use eframe::egui::{Button, RichText, Slider, Ui};
 use glam::Vec3;
-use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG, Handheld, presets};
+use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG, Handheld};
 
 use super::{CameraFile, CameraInput, CameraPanel, edit, note_ui, number_ui, row_ui, texts};
 use crate::studio::action::Action;
@@ -127,17 +127,6 @@ impl CameraPanel {
     fn presets_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
         let gesture = self.gesture(ui);
         let distance = self.target_distance(t, path);
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing = eframe::egui::vec2(4.0, 4.0);
-            ui.spacing_mut().button_padding = eframe::egui::vec2(9.0, 3.0);
-            for preset in presets::all() {
-                let text = RichText::new(preset.name()).font(small());
-                if ui.add(Button::new(text)).on_hover_text(format!("{}. {}", preset.description(), texts::PRESETS_TIP)).clicked() {
-                    let made = preset.applied(path, distance, self.strength, t.work.project.frames);
-                    actions.push(t.edit_path(texts::STEP_PRESET, 0, made));
-                }
-            }
-        });
         row_ui(ui, texts::STRENGTH, |ui| {
             ui.spacing_mut().slider_width = 120.0;
             ui.add(Slider::new(&mut self.strength, 0.1..=2.0).show_value(false)).accessible_name(texts::STRENGTH);
@@ -145,7 +134,8 @@ impl CameraPanel {
         });
         row_ui(ui, texts::HANDHELD, |ui| {
             let before = path.handheld;
-            let usual = |amount: f32| Handheld { position: 0.004 * distance * amount, rotation_deg: 0.5 * amount, frequency_hz: 1.2, seed: 1 };
+            let usual =
+                |amount: f32| Handheld { position: 0.004 * distance * amount, rotation_deg: 0.5 * amount, frequency_hz: 1.2, seed: 1 };
             let mut amount = before.map_or(0.0, |hand| hand.rotation_deg / 0.5);
             let mut seed = before.map_or(1, |hand| hand.seed);
             ui.spacing_mut().slider_width = 120.0;

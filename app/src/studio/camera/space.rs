@@ -4,7 +4,8 @@
 //! they were at the press. Guarded by the tests below and the panel's.
 
 use eframe::egui::{
-    Align2, Color32, CursorIcon, Mesh, Painter, Pos2, Rect, Role, Sense, Shape, Stroke as Line, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align2, Color32, CursorIcon, Mesh, Painter, Pos2, Rect, Role, Sense, Shape, Stroke as Line, StrokeKind, Ui, Vec2, WidgetInfo, pos2,
+    vec2,
 };
 use glam::{Quat, Vec3};
 use kinebrush_engine::motion::camera::{Camera, CameraPath, Lens};
@@ -123,8 +124,7 @@ impl CameraPanel {
         }
         frustum(&painter, &projection, &camera, size, unit * CAMERA, Line::new(1.75, tokens.accent));
 
-        let tips: Vec<Option<Pos2>> =
-            (0..3).map(|axis| projection.place(camera.position + axis_of(axis) * unit * CAMERA * 1.7)).collect();
+        let tips: Vec<Option<Pos2>> = (0..3).map(|axis| projection.place(camera.position + axis_of(axis) * unit * CAMERA * 1.7)).collect();
         let keys: Vec<Option<Pos2>> = path.keys.iter().map(|key| projection.place(key.position)).collect();
         let now = projection.place(camera.position);
         let hovered = ui.ctx().pointer_hover_pos().filter(|at| response.hovered() && rect.contains(*at));
@@ -139,7 +139,13 @@ impl CameraPanel {
         for (i, place) in keys.iter().enumerate() {
             let Some(place) = place else { continue };
             let lit = over == Some((Some(i), None));
-            diamond(&painter, *place, if current == Some(i) || lit { 6.5 } else { 5.0 }, if current == Some(i) { tokens.accent } else { look.text }, &look);
+            diamond(
+                &painter,
+                *place,
+                if current == Some(i) || lit { 6.5 } else { 5.0 },
+                if current == Some(i) { tokens.accent } else { look.text },
+                &look,
+            );
             let spot = Rect::from_center_size(*place, Vec2::splat(14.0)).intersect(rect);
             let spot = if spot.is_positive() { spot } else { Rect::from_center_size(rect.center(), Vec2::ZERO) };
             let label = format!("{} {} {} {:.0}", texts::KEY, i + 1, texts::AT, path.keys[i].frame);
@@ -254,7 +260,11 @@ impl CameraPanel {
             painter.line_segment([now, *tip], Line::new(if lit { 3.0 } else { 1.75 }, color));
             let (along, side) = (way.normalized() * 7.0, way.normalized().rot90() * 4.0);
             if way.length() > 4.0 {
-                painter.add(Shape::convex_polygon(vec![*tip + along * 0.5, *tip - along * 0.6 + side, *tip - along * 0.6 - side], color, Line::NONE));
+                painter.add(Shape::convex_polygon(
+                    vec![*tip + along * 0.5, *tip - along * 0.6 + side, *tip - along * 0.6 - side],
+                    color,
+                    Line::NONE,
+                ));
             }
             let spot = Rect::from_center_size(*tip, Vec2::splat(12.0)).intersect(painter.clip_rect());
             let spot = if spot.is_positive() { spot } else { Rect::from_center_size(painter.clip_rect().center(), Vec2::ZERO) };

@@ -33,7 +33,6 @@ pub const VIEW: &str = "Camera path in space";
 pub const VIEW_TIP: &str = "Drag: look from elsewhere   Shift: pan   Wheel: zoom   Double-click: back. Drag a key or an arrow to move it";
 pub const KEY: &str = "Camera key";
 pub const AT: &str = "at";
-pub const NOW: &str = "Camera at the playhead";
 pub const AXES: [&str; 3] = ["x", "y", "z"];
 pub const AXIS: &str = "Move camera along";
 
@@ -82,7 +81,6 @@ pub const STRENGTH: &str = "Strength";
 pub const HANDHELD: &str = "Handheld";
 pub const HANDHELD_TIP: &str = "The trembling of a hand, added to the keys";
 pub const SEED: &str = "Seed";
-pub const AMOUNT: &str = "Amount";
 
 /// Look at.
 pub const LOOK_AT: &str = "Look at";
@@ -145,7 +143,6 @@ pub const SHOW_GREY: &str = "Grey";
 pub const SHOW_GREY_TIP: &str = "Near is white";
 pub const SHOW_COLOUR: &str = "Colour";
 pub const SHOW_COLOUR_TIP: &str = "Near is warm, far is cool";
-pub const NOTES: &str = "Notes";
 pub const MEASURING: &str = "The depth is being worked out…";
 
 /// Steps of the undo menu.

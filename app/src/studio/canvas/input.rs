@@ -69,7 +69,9 @@ impl Canvas {
                     self.moved(env, At { pos: *pos, seconds }, &map);
                     moved = true;
                 }
-                Event::PointerButton { pos, button, pressed: true, modifiers } if (!self.lent || space) && self.is_free(ui, env.rect, *pos) => {
+                Event::PointerButton { pos, button, pressed: true, modifiers }
+                    if (!self.lent || space) && self.is_free(ui, env.rect, *pos) =>
+                {
                     self.pressed(env, At { pos: *pos, seconds }, *button, *modifiers, space, &map, actions);
                 }
                 Event::PointerButton { pos, pressed: false, modifiers, button } => {
