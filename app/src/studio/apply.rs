@@ -50,6 +50,7 @@ impl Studio {
             Action::SetCompare(compare) => self.player.compare = compare,
             Action::Open(path) => self.leave(Next::Open(path)),
             Action::AskOpen => self.ask(Purpose::Open),
+            Action::Ask(purpose) => self.ask(purpose),
             Action::Paste => self.files.clipboard = Some(paste::read_clipboard(self.strings(), self.wake.clone())),
             Action::Save => match self.document.as_ref().map(|document| document.path().map(Path::to_owned)) {
                 Some(Some(path)) => self.save(path),
@@ -57,6 +58,11 @@ impl Studio {
                 None => {}
             },
             Action::SaveAs => self.ask(Purpose::Save { suggested: self.suggested_path() }),
+            Action::ToggleCamera => {
+                if self.document.is_some() {
+                    self.camera.toggle();
+                }
+            }
             Action::Show(page) => {
                 if page == Page::Export {
                     self.exports.offer(self.player.shown_take().map_or(What::Project, |(take, _)| What::Take(take)));
@@ -152,6 +158,7 @@ impl Studio {
         }
         self.uploads.poll();
         self.poll_files();
+        self.poll_camera();
         self.exports.poll(self.player.state == State::Running, &mut self.toasts, Strings::of(self.settings.language));
         if let Some(error) = self.replay.as_mut().and_then(Replay::poll) {
             self.toasts.warning(error);

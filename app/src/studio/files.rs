@@ -243,6 +243,7 @@ impl Studio {
             Answer::Path(Purpose::Open, path) => self.leave(Next::Open(path)),
             Answer::Path(Purpose::Save { .. }, path) => self.save(path),
             Answer::Path(Purpose::Export { .. }, path) => self.set_export_path(&path),
+            Answer::Path(Purpose::Camera { file, .. }, path) => self.camera_file(file, &path),
         }
     }
 

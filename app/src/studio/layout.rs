@@ -1,5 +1,6 @@
 //! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
 
+use super::camera::{CameraInput, OnScreen};
 use super::canvas::{ScreenFromPicture, Shown};
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
@@ -33,6 +34,7 @@ impl eframe::App for Studio {
                 Panel::bottom("takes").resizable(false).frame(panel_frame()).show(ui, |ui| self.takes_ui(ui, &mut actions));
             }
         }
+        self.camera_panel_ui(ui);
         let middle = ui.available_rect_before_wrap();
         CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
             (None, _) | (_, Page::Gallery) => {
@@ -118,6 +120,11 @@ impl Studio {
                     if takes > 0 && ui.add(Button::selectable(self.takes_shown, format!("{} {takes}", text.takes))).clicked() {
                         self.takes_shown = !self.takes_shown;
                     }
+                    let tip = shortcuts::keys_of(ui.ctx(), shortcuts::Command::Camera);
+                    let camera = Button::selectable(self.camera.open, text.camera);
+                    if self.document.is_some() && ui.add(camera).on_hover_text(tip).clicked() {
+                        actions.push(Action::ToggleCamera);
+                    }
                 });
             });
         });
@@ -181,8 +188,40 @@ impl Studio {
         }
     }
 
+    /// The camera panel beside the canvas. What it asks for is done before the canvas is drawn: the picture follows in the same frame.
+    fn camera_panel_ui(&mut self, ui: &mut Ui) {
+        let Some(document) = &self.document else { return };
+        if !self.camera.open || self.page == Page::Gallery {
+            return;
+        }
+        let input = CameraInput { work: document.work(), picture: document.picture(), playhead: self.player.playhead() };
+        let (camera, canvas, wake) = (&mut self.camera, &mut self.canvas, &self.wake);
+        let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
+        let panel = Panel::right("camera").resizable(true).default_size(330.0).size_range(290.0..=620.0).frame(room);
+        let mut in_hand = canvas.is_lent();
+        let actions = panel.show(ui, |ui| camera.panel_ui(ui, &input, &mut in_hand, wake)).inner;
+        in_hand |= std::mem::take(&mut camera.wants_picture);
+        canvas.lend(in_hand && camera.open);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    /// What the camera in the hand on the picture asks for, before the picture is drawn.
+    fn camera_hand_ui(&mut self, ui: &Ui) {
+        let Some(document) = &self.document else { return };
+        let Some((rect, map)) = self.canvas.on_screen().filter(|_| self.camera.open && self.canvas.is_lent()) else { return };
+        let input = CameraInput { work: document.work(), picture: document.picture(), playhead: self.player.playhead() };
+        let canvas = &self.canvas;
+        let actions = self.camera.on_picture(ui, &input, OnScreen { rect, map }, &|place| canvas.is_on_picture(ui, place));
+        for action in actions {
+            self.act(action);
+        }
+    }
+
     /// The canvas with the picture on it.
     fn canvas_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        self.camera_hand_ui(ui);
         let Some(document) = &self.document else { return };
         let Self { player, uploads, canvas, last_view, replay, .. } = self;
         let picture = document.picture();
@@ -214,6 +253,12 @@ impl Studio {
             Some(replayed) => Some(View::of_picture(replayed.prepared.clone(), replayed.cut)),
             None => view(player, uploads, document.project(), hand, last_view.as_ref()),
         };
+        if self.camera.shows_source()
+            && let Some(view) = last_view
+        {
+            // Handles lie on the picture as it was taken.
+            (view.motion.view, view.correction) = (None, None);
+        }
         let outside = theme::tokens(ui).surround;
         let compiled = player.compiled();
         let (shown, compare) = (last_view.clone(), player.compare);
@@ -249,6 +294,10 @@ impl Studio {
             paint: &mut paint,
         };
         actions.extend(canvas.canvas_ui(ui, shown));
+        if let Some((rect, map)) = canvas.on_screen().filter(|_| self.camera.open) {
+            let input = CameraInput { work: document.work(), picture, playhead: player.playhead() };
+            self.camera.overlay_ui(ui, &input, OnScreen { rect, map }, canvas.is_lent());
+        }
     }
 
     fn settings_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {

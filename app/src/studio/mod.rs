@@ -5,6 +5,7 @@
 
 pub mod action;
 mod apply;
+pub mod camera;
 pub mod canvas;
 pub mod dialogs;
 pub mod document;
@@ -44,6 +45,7 @@ use kinebrush_engine::stream::take::Takes;
 
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
+use camera::CameraPanel;
 use canvas::Canvas;
 use document::autosave::{Autosave, AutosaveEvent, SaveState};
 use document::job::Wake;
@@ -98,6 +100,7 @@ pub struct Studio {
     uploads: Uploads,
     canvas: Canvas,
     timeline: Timeline,
+    camera: CameraPanel,
     exports: Exports,
     shelf: Shelf,
     toasts: Toasts,
@@ -133,6 +136,7 @@ impl Studio {
             player: Player::new(settings.clock),
             canvas: Canvas::default(),
             timeline: Timeline::default(),
+            camera: CameraPanel::default(),
             exports: Exports::new(wake.clone()),
             shelf: Shelf::default(),
             document: None,
