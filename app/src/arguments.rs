@@ -21,6 +21,8 @@ pub enum Command {
     Studio(StudioOptions),
     /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
     Render(RenderOptions),
+    /// Estimate how near each pixel of a picture is, as a 16-bit PNG whose white is near.
+    Depth(DepthOptions),
     /// Measure a model on held-out synthetic clips.
     Eval(EvalOptions),
     /// Say which models there are, what they are and where they came from.
@@ -86,6 +88,21 @@ pub struct RenderOptions {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub model: ModelChoice,
+}
+
+#[derive(Args)]
+pub struct DepthOptions {
+    /// The picture.
+    pub picture: PathBuf,
+    /// The PNG to write.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Folder of a Depth Anything V2 checkpoint: config.json and model.safetensors as published for transformers.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 #[derive(Args)]

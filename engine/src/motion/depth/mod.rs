@@ -192,6 +192,11 @@ impl DepthSource {
         }
     }
 
+    /// The painted marks, if it is painted.
+    pub fn marks(&self) -> &[DepthMark] {
+        if let Self::Painted { marks, .. } = self { marks } else { &[] }
+    }
+
     /// Every file that the source reads.
     pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let (file, marks) = match self {

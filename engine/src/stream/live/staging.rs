@@ -219,8 +219,10 @@ impl Staging {
     }
 }
 
-/// Whether two projects have the same strokes' regions in the same order, and the same pins.
+/// Whether two projects have the same strokes' and transfers' regions in the same order, the same clips' motion, and the same pins.
 fn same_layers(a: &Project, b: &Project) -> bool {
     let regions = a.strokes.iter().map(|stroke| &stroke.region).eq(b.strokes.iter().map(|stroke| &stroke.region));
-    regions && a.seed == b.seed && a.pins == b.pins
+    let clips = a.transfers.len() == b.transfers.len()
+        && a.transfers.iter().zip(&b.transfers).all(|(a, b)| a.region == b.region && a.same_clip_motion(b));
+    regions && clips && a.seed == b.seed && a.pins == b.pins
 }
