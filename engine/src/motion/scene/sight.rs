@@ -119,7 +119,7 @@ impl Sight {
                 (a, b) => a.or(b).unwrap_or(0.0),
             }
         };
-        let within_cell = (slope(Vec2::X) + slope(Vec2::Y)) * self.cell_px * 1.5;
+        let within_cell = (slope(Vec2::X * self.relief.step_px) + slope(Vec2::Y * self.relief.step_px)) * self.cell_px * 2.0;
         let nearer = front.inverse - inverse;
         let own = inverse.max(front.inverse);
         let is_above = usize::from(front.layer) > layer && nearer > -(SLACK * own + within_cell);
