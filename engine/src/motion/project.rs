@@ -220,7 +220,13 @@ impl Project {
                 return Err(Error::field(format!("{field}.tracks"), what));
             }
         }
-        self.camera.as_ref().map_or(Ok(()), |camera| camera.validate("camera", picture))
+        if let Some(camera) = &self.camera {
+            camera.validate("camera", picture)?;
+            for (i, mark) in camera.depth.marks().iter().enumerate() {
+                self.check_mask(&format!("camera.depth.marks[{i}].region"), &mark.region)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where relative paths start.
@@ -272,7 +278,7 @@ impl Project {
         moved
     }
 
-    /// The picture's path, those of the masks, of the depth, and of clips and their tracks.
+    /// The picture's path, those of the masks, of clips and their tracks, and of the depth.
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let transfers = self.transfers.iter_mut().map(|transfer| (&mut transfer.region, [&mut transfer.clip, &mut transfer.tracks]));
         let (clip_regions, clips): (Vec<_>, Vec<_>) = transfers.unzip();
@@ -280,7 +286,7 @@ impl Project {
         let masks = regions.filter_map(|region| if let Region::MaskFile { path, .. } = region { Some(path) } else { None });
         let depth = self.camera.iter_mut().flat_map(|camera| camera.depth.paths());
         let clips = clips.into_iter().flatten().filter(|path| !path.as_os_str().is_empty());
-        masks.chain(depth).chain(clips).chain([&mut self.image])
+        masks.chain(clips).chain(depth).chain([&mut self.image])
     }
 }
 

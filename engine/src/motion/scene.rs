@@ -6,7 +6,11 @@
 //! map); in soft ones a point's displacement is scaled by the region's value there, so their border stays with the plate. Of two
 //! hard layers a pixel belongs to the front one.
 //!
-//! Invariant: at frame 0 every layer is where the picture has it; pinned pixels stay at every frame. Guarded by the tests below.
+//! All this happens on the picture's surface; where the project has a camera and the picture a depth, the camera looks at it, and the depth
+//! decides what hides what (`sight`).
+//!
+//! Invariant: at frame 0 every layer is where the picture has it; pinned pixels stay at every frame; without a camera that has moved, all
+//! is as if there were none, bit for bit. Guarded by the tests below.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +18,8 @@ use std::sync::Arc;
 use glam::{Affine2, Vec2};
 
 use super::bend::{Bend, value};
+use super::camera::{CameraPath, View};
+use super::depth::DepthMap;
 use super::frame_motion::FrameMotion;
 use super::layer_motion::LayerMotion;
 use super::project::Project;
@@ -24,6 +30,7 @@ use super::track_field::{PointState, TrackField, TrackFrame};
 use super::transfer::{Driven, rest_mesh};
 use crate::Result;
 use crate::picture::Mask;
+use sight::{Relief, Sight};
 
 /// A point belongs to a soft layer where the weight is at least this ...
 const SOFT_OWNS: f32 = 0.001;
@@ -60,6 +67,9 @@ pub struct Scene {
     rest_pinned: bool,
     scene_from_picture: Affine2,
     seed: u64,
+    camera: Option<Arc<CameraPath>>,
+    /// What the camera looks at; None where nothing has depth.
+    relief: Option<Arc<Relief>>,
     made_of: MadeOf,
 }
 
@@ -145,6 +155,8 @@ struct Moment {
     inverses: Vec<Affine2>,
     /// Which of them follow clips.
     clips: Vec<bool>,
+    /// What the camera sees, if it has moved.
+    sight: Option<Sight>,
 }
 
 impl Scene {
@@ -240,8 +252,33 @@ impl Scene {
             rest_pinned: project.pins.contains(&Region::All),
             scene_from_picture,
             seed: project.seed,
+            camera: project.camera.clone().map(Arc::new),
+            relief: None,
             made_of,
         })
+    }
+
+    /// The same scene with the depth of its picture, a map of the scene's size: its camera moves from now on.
+    pub fn with_depth(mut self, depth: Arc<DepthMap>) -> Self {
+        let relief = Relief::new(depth, (self.width, self.height), |source| self.layer_at(source));
+        self.relief = Some(Arc::new(relief));
+        self
+    }
+
+    /// The depth of the picture, if it has one.
+    pub fn depth(&self) -> Option<&Arc<DepthMap>> {
+        self.relief.as_ref().map(|relief| &relief.depth)
+    }
+
+    /// The project's camera, if it has one.
+    pub fn camera(&self) -> Option<&CameraPath> {
+        self.camera.as_deref()
+    }
+
+    /// How the camera sees the picture's surface at `frame`, scene px; None where it stands as it took the picture, and without depth.
+    pub fn view(&self, frame: usize) -> Option<View> {
+        let camera = self.camera.as_ref().filter(|_| self.relief.is_some())?;
+        camera.view(self.made_of.picture, self.scene_from_picture, frame as f32)
     }
 
     /// Whether `project` has this scene's picture, regions, pins and layers, so that only the motion can differ.
@@ -256,7 +293,8 @@ impl Scene {
                 .iter()
                 .zip(&project.transfers)
                 .all(|(driven, transfer)| driven.transfer.region == transfer.region && driven.transfer.same_clip_motion(transfer));
-        same_picture && same_layers && same_clips && *pins == project.pins && plate.is_empty() == self.plate_is_still()
+        let same_depth = CameraPath::same_depth(self.camera.as_deref(), project.camera.as_ref());
+        same_depth && same_picture && same_layers && same_clips && *pins == project.pins && plate.is_empty() == self.plate_is_still()
     }
 
     /// Whether neither a stroke nor a transfer moves all there is.
@@ -282,6 +320,10 @@ impl Scene {
         let (plate, groups) = grouped(project);
         let plate_center = Vec2::new(picture.0 as f32, picture.1 as f32) * 0.5;
         let mut scene = Self { plate: revise(&self.plate, plate.strokes, plate_center)?, ..self.clone() };
+        if self.camera.as_deref() != project.camera.as_ref() {
+            scene.camera = project.camera.clone().map(Arc::new);
+            scene.camera.as_ref().map_or(Ok(()), |camera| camera.validate("camera", picture)).ok()?;
+        }
         for (layer, (_, movers)) in scene.layers[self.made_of.standing..].iter_mut().zip(groups) {
             layer.drivers = revise(&layer.drivers, movers.strokes, layer.center)?;
         }
@@ -309,7 +351,10 @@ impl Scene {
     /// Everything's motion at `frame`.
     pub fn frame_motion(&self, frame: usize) -> FrameMotion {
         let ways = self.ways(frame);
-        FrameMotion::flat(self.plate_motion_by(frame, &ways), self.object_motions_by(frame, &ways))
+        FrameMotion {
+            view: self.view(frame),
+            ..FrameMotion::flat(self.plate_motion_by(frame, &ways), self.object_motions_by(frame, &ways))
+        }
     }
 
     /// The plate's motion at `frame`.
@@ -361,8 +406,12 @@ impl Scene {
         if layer.stands { Affine2::IDENTITY } else { self.in_scene(compose(&self.plate, &layer.drivers, frame)) }
     }
 
-    /// Who decides where layer `layer` (0 the plate, `k` object `k - 1`) is at `frame`; pinned points of it may differ.
+    /// Who decides where layer `layer` (0 the plate, `k` object `k - 1`) is at `frame`; pinned points of it may differ. A camera that has
+    /// moved drives all there is.
     pub fn layer_state(&self, layer: usize, frame: usize) -> PointState {
+        if self.view(frame).is_some() {
+            return PointState::Driven;
+        }
         let driven = |drivers: &[Arc<Driver>]| drivers.iter().any(|driver| driver.trajectory.drives(frame as f32));
         let by_clips = |indices: &[usize]| indices.iter().any(|i| self.transfers[*i].drives(frame as f32));
         let over_all = || self.transfers.iter().any(|clip| clip.transfer.region == Region::All && clip.drives(frame as f32));
@@ -383,9 +432,34 @@ impl Scene {
     /// What shows at `place` of `frame`: the object layer, if it is one, and the place's source on it.
     pub fn pick(&self, place: Vec2, frame: usize) -> (Option<usize>, Vec2) {
         let moment = self.moment(frame);
-        match self.front_layer(&moment, place, 0) {
-            Some((object, source)) => (Some(object), source),
-            None => (None, moment.source(0, place)),
+        let (layer, source) = match &moment.sight {
+            Some(sight) => {
+                let seen = sight.source(place, |layer, source| moment.motions[layer].apply(source));
+                // Nothing is there: what is shown was invented, as far as the middle of the picture is.
+                seen.unwrap_or_else(|| (0, moment.source(0, sight.surface(place))))
+            }
+            None => self.flat_source(&moment, place),
+        };
+        (usize::from(layer).checked_sub(1), source)
+    }
+
+    /// The layer that shows at `place` without a camera, and the place's source on it.
+    fn flat_source(&self, moment: &Moment, place: Vec2) -> (u16, Vec2) {
+        match self.front_layer(moment, place, 0) {
+            Some((object, source)) => (object as u16 + 1, source),
+            None => (0, moment.source(0, place)),
+        }
+    }
+
+    /// Where a point of `layer` is in the frame, and whether it shows there. Behind the camera it stays where the surface has it.
+    fn shown(&self, moment: &Moment, source: Vec2, layer: usize) -> (Vec2, bool) {
+        let place = moment.motions[layer].apply(source);
+        match &moment.sight {
+            Some(sight) => {
+                let (place, is_hidden) = sight.shown(source, layer, |source| moment.motions[layer].apply(source));
+                (place, !is_hidden && self.inside(place))
+            }
+            None => (place, self.inside(place) && self.front_layer(moment, place, layer).is_none()),
         }
     }
 
@@ -403,11 +477,12 @@ impl Scene {
         for (source, layer) in field.sources.iter().zip(&field.layers) {
             // Points of layers that a newer scene no longer has fall back to the plate.
             let layer = if usize::from(*layer) <= self.layers.len() { usize::from(*layer) } else { 0 };
-            let place = moment.motions[layer].apply(*source);
+            let (place, visible) = self.shown(&moment, *source, layer);
             tracks.positions.push(place);
-            tracks.visible.push(self.inside(place) && self.front_layer(&moment, place, layer).is_none());
-            let pinned =
-                (layer == 0 && self.plate_is_still() || layer > 0) && self.pins.as_ref().is_some_and(|pins| value(pins, *source) >= 0.5);
+            tracks.visible.push(visible);
+            let pinned = moment.sight.is_none()
+                && (layer == 0 && self.plate_is_still() || layer > 0)
+                && self.pins.as_ref().is_some_and(|pins| value(pins, *source) >= 0.5);
             states.push(if pinned { PointState::Pinned } else { layer_states[layer] });
         }
         field.push(tracks, states);
@@ -425,8 +500,8 @@ impl Scene {
         let mut seen = vec![false; columns * rows];
         for (source, layer) in field.sources.iter().zip(&field.layers) {
             let layer = if usize::from(*layer) <= self.layers.len() { usize::from(*layer) } else { 0 };
-            let place = moment.motions[layer].apply(*source);
-            if self.inside(place) && self.front_layer(&moment, place, layer).is_none() {
+            let (place, visible) = self.shown(&moment, *source, layer);
+            if visible {
                 // Its own cell and those whose middle is within one spacing: a mere zoom does not make the grid denser.
                 let cell = place / spacing;
                 let around = |at: f32, count: usize| (at as usize).saturating_sub(1)..(at as usize + 2).min(count);
@@ -435,12 +510,14 @@ impl Scene {
                 }
             }
         }
-        let fresh = seen.iter().enumerate().filter(|(_, seen)| !**seen).map(|(i, _)| {
+        let fresh = seen.iter().enumerate().filter(|(_, seen)| !**seen).filter_map(|(i, _)| {
             let place = Vec2::new((i % columns) as f32 + 0.5, (i / columns) as f32 + 0.5) * spacing;
-            match self.front_layer(&moment, place, 0) {
-                Some((object, source)) => (source, object as u16 + 1),
-                None => (moment.source(0, place), 0),
-            }
+            let (layer, source) = match &moment.sight {
+                // What the camera sees behind the picture's edges has no source that a point could follow.
+                Some(sight) => sight.source(place, |layer, source| moment.motions[layer].apply(source))?,
+                None => self.flat_source(&moment, place),
+            };
+            Some((source, layer))
         });
         field.seed_points(fresh)
     }
@@ -471,7 +548,11 @@ impl Scene {
         let inverse = |layer: &Layer| if layer.bend.is_some() { base } else { self.own_strokes(layer, frame).inverse() };
         let inverses = std::iter::once(base).chain(self.layers.iter().map(inverse)).collect();
         let sheets = std::iter::once(&self.plate_sheet).chain(self.layers.iter().map(|layer| &layer.sheet));
-        Moment { motions, inverses, clips: sheets.map(Option::is_some).collect() }
+        let clips = sheets.map(Option::is_some).collect();
+        let sight = self.view(frame).zip(self.relief.as_ref()).map(|(view, relief)| {
+            Sight::new(view, relief.clone(), (self.width, self.height), |layer, source| motions[layer].apply(source))
+        });
+        Moment { motions, inverses, clips, sight }
     }
 
     /// A motion of picture px as a motion of scene px.
@@ -528,5 +609,6 @@ fn compose(plate: &[Arc<Driver>], own: &[Arc<Driver>], frame: usize) -> Affine2 
     Affine2::from_translation(way) * local(plate) * local(own)
 }
 
+mod sight;
 #[cfg(test)]
 mod tests;

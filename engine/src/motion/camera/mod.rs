@@ -5,8 +5,12 @@
 //! of this folder.
 
 mod evaluate;
+mod exchange;
 pub mod path;
+pub mod presets;
+mod warnings;
 
+pub use evaluate::bezier_progress;
 pub use path::{CameraKey, CameraPath, Curve, Handheld};
 
 use glam::{Affine2, Mat3, Quat, Vec2, Vec3};
