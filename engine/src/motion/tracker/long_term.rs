@@ -368,7 +368,8 @@ impl LucasKanade {
         let start = self.points.len();
         let mut certainties = Vec::with_capacity(places.len());
         for (k, place) in places.iter().enumerate() {
-            let information = sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
+            let information =
+                sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
             let inside = place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
             certainties.push(information / (information + TEXTURED));
             self.points.push(Point {
