@@ -6,6 +6,7 @@
 pub mod action;
 mod apply;
 pub mod canvas;
+pub mod clip;
 pub mod dialogs;
 pub mod document;
 pub mod export;
@@ -44,6 +45,7 @@ use kinebrush_engine::stream::take::Takes;
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
 use canvas::Canvas;
+use clip::ClipPanel;
 use document::autosave::{Autosave, AutosaveEvent, SaveState};
 use document::job::Wake;
 use document::opening::{Loading, Opened};
@@ -99,6 +101,7 @@ pub struct Studio {
     player: Player,
     uploads: Uploads,
     canvas: Canvas,
+    clip: ClipPanel,
     timeline: Timeline,
     exports: Exports,
     shelf: Shelf,
@@ -134,6 +137,7 @@ impl Studio {
             uploads: Uploads::new(wake.clone()),
             player: Player::new(settings.clock),
             canvas: Canvas::default(),
+            clip: ClipPanel::default(),
             timeline: Timeline::default(),
             exports: Exports::new(wake.clone()),
             shelf: Shelf::default(),
@@ -192,6 +196,11 @@ impl Studio {
     /// How long the hand waited for frames that show it, seconds, if that is news.
     pub fn take_hand_seconds(&mut self) -> Option<f64> {
         self.hand.take().map(|(seconds, _)| seconds)
+    }
+
+    /// The clip panel.
+    pub fn clip(&self) -> &ClipPanel {
+        &self.clip
     }
 
     /// Width and height of the picture, px.

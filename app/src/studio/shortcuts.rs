@@ -70,6 +70,8 @@ pub enum Command {
     HoldGuide,
     /// Split view on or off.
     Split,
+    /// The clip panel on or off.
+    Clip,
     /// The page of keys.
     Shortcuts,
     /// The page of settings.
@@ -147,6 +149,7 @@ const TABLE: &[Entry] = &[
     entry(Group::Play, Command::Loop, |t| t.toggle_loop, &[plain(Key::L)], When::Canvas),
     entry(Group::View, Command::HoldGuide, |t| t.compare, &[plain(Key::A)], When::Canvas),
     entry(Group::View, Command::Split, |t| t.split, &[plain(Key::X)], When::Canvas),
+    entry(Group::View, Command::Clip, |t| t.clip, &[plain(Key::T)], When::Canvas),
     entry(Group::View, Command::Shortcuts, |t| t.shortcuts, &[plain(Key::F1), plain(Key::Questionmark)], When::Always),
     entry(Group::View, Command::Settings, |t| t.settings, &[command(Key::Comma)], When::Always),
     entry(Group::View, Command::ClosePage, |t| t.close_page, &[plain(Key::Escape)], When::Page),
@@ -260,6 +263,7 @@ fn action_of(command: Command, state: &ShortcutState) -> Option<Action> {
         Command::Loop => Action::SetLoop(Some((0, played))),
         Command::Split if matches!(state.compare, Compare::Split(_)) => Action::SetCompare(Compare::Generated),
         Command::Split => Action::SetCompare(Compare::Split(0.5)),
+        Command::Clip => Action::ToggleClip,
         Command::Shortcuts => toggled(Page::Shortcuts),
         Command::Settings => toggled(Page::Settings),
         Command::ClosePage => Action::Show(Page::Canvas),

@@ -128,6 +128,8 @@ pub struct Canvas {
     /// Time of the last frame of the screen, seconds.
     last_seconds: f64,
     map: Option<ScreenFromPicture>,
+    /// Where the canvas is, points.
+    rect: Option<Rect>,
     picture: (usize, usize),
 }
 
@@ -189,7 +191,7 @@ impl Canvas {
         }
 
         let map = self.view.transform(rect, picture);
-        self.map = Some(map);
+        (self.map, self.rect) = (Some(map), Some(rect));
         if has_picture {
             let mut child = ui.new_child(UiBuilder::new().max_rect(rect));
             child.set_clip_rect(rect.intersect(ui.clip_rect()));
@@ -260,6 +262,11 @@ impl Canvas {
         rect.contains(place)
             && !self.bars.iter().any(|bar| bar.contains(place))
             && ui.ctx().layer_id_at(place).is_none_or(|layer| layer == ui.layer_id())
+    }
+
+    /// Where the canvas is and how the picture lies on it, as in the last frame of the screen.
+    pub fn on_screen(&self) -> Option<(Rect, ScreenFromPicture)> {
+        self.rect.zip(self.map)
     }
 
     /// What cannot be seen at the present zoom, picture px.

@@ -202,7 +202,14 @@ fn our_own_videos_come_back() {
         let (shown, given) = (shown.to_picture(), frame(t));
         let off = shown.data.iter().zip(&given.data).map(|(a, b)| (0..3).map(|c| (a[c] - b[c]).abs()).sum::<f32>()).sum::<f32>();
         assert!(off / (3.0 * 64.0 * 32.0) < 0.02, "frame {t}: {off}");
-        assert!((frames[t].to_luma().at(5, 5) - { let [r, g, b] = shown.at(5, 5); 0.2126 * r + 0.7152 * g + 0.0722 * b }).abs() < 1e-3);
+        assert!(
+            (frames[t].to_luma().at(5, 5) - {
+                let [r, g, b] = shown.at(5, 5);
+                0.2126 * r + 0.7152 * g + 0.0722 * b
+            })
+            .abs()
+                < 1e-3
+        );
     }
 }
 
