@@ -61,6 +61,12 @@ pub enum Action {
     ToggleCamera,
     /// Open or close a page.
     Show(Page),
+    /// Show or hide the clip panel.
+    ToggleClip,
+    /// Ask for a clip to open.
+    AskClip,
+    /// Open a clip beside the picture.
+    OpenClip(PathBuf),
     /// Close the window, asking first if something would be lost.
     Quit,
 }

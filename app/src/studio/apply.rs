@@ -69,6 +69,10 @@ impl Studio {
                 }
                 self.page = page;
             }
+            Action::ToggleClip => self.clip.open = !self.clip.open,
+            Action::AskClip => self.ask(Purpose::Clip),
+            Action::OpenClip(_) if self.document.is_none() => self.toasts.info(clip::NO_PICTURE),
+            Action::OpenClip(path) => self.clip.open_clip(&path, self.wake.clone()),
             Action::Quit => self.leave(Next::Close),
         }
     }
@@ -113,6 +117,8 @@ impl Studio {
     pub(super) fn set_document(&mut self, document: Document) {
         let (picture, project, revision) = (document.picture().clone(), document.project().clone(), document.revision());
         self.player.reset();
+        // Another picture: its own clip is found by its project.
+        self.clip.close_clip();
         (self.last_view, self.failed_at) = (None, None);
         self.uploads.open(picture.clone());
         self.model.send(Command::Open { picture, project, revision });
@@ -155,6 +161,9 @@ impl Studio {
                     self.restart();
                 }
             }
+        }
+        while let Some(problem) = self.clip.problem() {
+            self.toasts.error(problem);
         }
         self.uploads.poll();
         self.poll_files();

@@ -45,6 +45,8 @@ pub enum Dialog {
 pub enum Purpose {
     /// To be opened.
     Open,
+    /// A clip, to be opened beside the picture.
+    Clip,
     /// The project is saved there; the folder and name to begin with.
     Save {
         /// A path, or just a name.
@@ -90,7 +92,7 @@ impl Dialog {
     /// The dialog that is shown where the system has no file window.
     pub fn path(purpose: Purpose) -> Self {
         let text = match &purpose {
-            Purpose::Open => String::new(),
+            Purpose::Open | Purpose::Clip => String::new(),
             Purpose::Save { suggested } | Purpose::Export { suggested } | Purpose::Camera { suggested, .. } => {
                 suggested.display().to_string()
             }
@@ -123,6 +125,7 @@ impl Dialog {
                 Self::Path { purpose, text } => {
                     let (title, verb) = match purpose {
                         Purpose::Open => (texts.path_open_title, texts.path_open),
+                        Purpose::Clip => (texts.path_clip_title, texts.path_open),
                         Purpose::Save { .. } => (texts.path_save_title, texts.path_save),
                         Purpose::Export { .. } => (texts.path_export_title, texts.path_save),
                         Purpose::Camera { file: CameraFile::Depth, .. } => (texts.path_depth_title, texts.path_open),
@@ -207,6 +210,7 @@ pub fn choose_file(purpose: Purpose, strings: &'static Strings, wake: Wake) -> J
         let pictures = ["png", "jpg", "jpeg", "webp"];
         let dialog = rfd::FileDialog::new();
         Ok(match purpose {
+            Purpose::Clip => dialog.set_title(texts.path_clip_title).add_filter(super::clip::FILTER, &super::clip::CLIPS).pick_file(),
             Purpose::Open => dialog
                 .set_title(texts.path_open_title)
                 .add_filter(texts.filter_all, &[&pictures[..], &["ron"]].concat())

@@ -2,6 +2,7 @@
 
 use super::camera::{CameraInput, OnScreen};
 use super::canvas::{ScreenFromPicture, Shown};
+use super::clip::ClipInput;
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
 use super::shortcuts::{self, ShortcutState};
@@ -34,6 +35,7 @@ impl eframe::App for Studio {
                 Panel::bottom("takes").resizable(false).frame(panel_frame()).show(ui, |ui| self.takes_ui(ui, &mut actions));
             }
         }
+        self.clip_ui(ui, &mut actions);
         self.camera_panel_ui(ui);
         let middle = ui.available_rect_before_wrap();
         CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
@@ -116,6 +118,11 @@ impl Studio {
                     if ui.add_enabled(self.document.is_some(), theme::primary_button(tokens, text.export)).clicked() {
                         actions.push(Action::Show(Page::Export));
                     }
+                    let tip = shortcuts::keys_of(ui.ctx(), shortcuts::Command::Clip);
+                    let shown = Button::selectable(self.clip.open, text.clip);
+                    if self.document.is_some() && ui.add(shown).on_hover_text(tip).clicked() {
+                        actions.push(Action::ToggleClip);
+                    }
                     let takes = self.player.takes().len();
                     if takes > 0 && ui.add(Button::selectable(self.takes_shown, format!("{} {takes}", text.takes))).clicked() {
                         self.takes_shown = !self.takes_shown;
@@ -170,6 +177,19 @@ impl Studio {
             compare: self.player.compare,
         };
         actions.extend(self.timeline.timeline_ui(ui, &input));
+    }
+
+    /// The clip beside the canvas.
+    fn clip_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let Some(document) = &self.document else { return };
+        if !self.clip.open || self.page == Page::Gallery {
+            return;
+        }
+        let input = clip_input(document, &self.player);
+        let (clip, wake, data) = (&mut self.clip, &self.wake, &self.folders.data);
+        let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
+        let panel = Panel::left("clip").resizable(true).default_size(320.0).size_range(260.0..=640.0).frame(room);
+        actions.extend(panel.show(ui, |ui| clip.panel_ui(ui, &input, wake, data)).inner);
     }
 
     fn takes_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
@@ -298,6 +318,9 @@ impl Studio {
             let input = CameraInput { work: document.work(), picture, playhead: player.playhead() };
             self.camera.overlay_ui(ui, &input, OnScreen { rect, map }, canvas.is_lent());
         }
+        if let Some((rect, map)) = self.canvas.on_screen().filter(|_| self.clip.open) {
+            actions.extend(self.clip.on_picture_ui(ui, rect, map, &clip_input(document, &self.player)));
+        }
     }
 
     fn settings_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
@@ -340,6 +363,17 @@ impl Studio {
         if modal.should_close() {
             actions.push(Action::Show(Page::Canvas));
         }
+    }
+}
+
+fn clip_input<'a>(document: &'a Document, player: &Player) -> ClipInput<'a> {
+    let picture = document.picture();
+    ClipInput {
+        work: document.work(),
+        selection: document.selection,
+        picture: (picture.width, picture.height),
+        playhead: player.playhead(),
+        making: player.state == State::Running,
     }
 }
 

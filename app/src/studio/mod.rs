@@ -7,6 +7,7 @@ pub mod action;
 mod apply;
 pub mod camera;
 pub mod canvas;
+pub mod clip;
 pub mod dialogs;
 pub mod document;
 pub mod export;
@@ -47,6 +48,7 @@ use crate::arguments::ModelChoice;
 use action::{Action, Page};
 use camera::CameraPanel;
 use canvas::Canvas;
+use clip::ClipPanel;
 use document::autosave::{Autosave, AutosaveEvent, SaveState};
 use document::job::Wake;
 use document::opening::{Loading, Opened};
@@ -99,6 +101,7 @@ pub struct Studio {
     player: Player,
     uploads: Uploads,
     canvas: Canvas,
+    clip: ClipPanel,
     timeline: Timeline,
     camera: CameraPanel,
     exports: Exports,
@@ -135,6 +138,7 @@ impl Studio {
             uploads: Uploads::new(wake.clone()),
             player: Player::new(settings.clock),
             canvas: Canvas::default(),
+            clip: ClipPanel::default(),
             timeline: Timeline::default(),
             camera: CameraPanel::default(),
             exports: Exports::new(wake.clone()),
@@ -194,6 +198,11 @@ impl Studio {
     /// How long the hand waited for frames that show it, seconds, if that is news.
     pub fn take_hand_seconds(&mut self) -> Option<f64> {
         self.hand.take().map(|(seconds, _)| seconds)
+    }
+
+    /// The clip panel.
+    pub fn clip(&self) -> &ClipPanel {
+        &self.clip
     }
 
     /// Width and height of the picture, px.

@@ -72,6 +72,8 @@ pub enum Command {
     Split,
     /// The camera panel on or off.
     Camera,
+    /// The clip panel on or off.
+    Clip,
     /// The page of keys.
     Shortcuts,
     /// The page of settings.
@@ -150,6 +152,7 @@ const TABLE: &[Entry] = &[
     entry(Group::View, Command::HoldGuide, |t| t.compare, &[plain(Key::A)], When::Canvas),
     entry(Group::View, Command::Split, |t| t.split, &[plain(Key::X)], When::Canvas),
     entry(Group::View, Command::Camera, |t| t.camera, &[plain(Key::C)], When::Canvas),
+    entry(Group::View, Command::Clip, |t| t.clip, &[plain(Key::T)], When::Canvas),
     entry(Group::View, Command::Shortcuts, |t| t.shortcuts, &[plain(Key::F1), plain(Key::Questionmark)], When::Always),
     entry(Group::View, Command::Settings, |t| t.settings, &[command(Key::Comma)], When::Always),
     entry(Group::View, Command::ClosePage, |t| t.close_page, &[plain(Key::Escape)], When::Page),
@@ -264,6 +267,7 @@ fn action_of(command: Command, state: &ShortcutState) -> Option<Action> {
         Command::Split if matches!(state.compare, Compare::Split(_)) => Action::SetCompare(Compare::Generated),
         Command::Split => Action::SetCompare(Compare::Split(0.5)),
         Command::Camera => Action::ToggleCamera,
+        Command::Clip => Action::ToggleClip,
         Command::Shortcuts => toggled(Page::Shortcuts),
         Command::Settings => toggled(Page::Settings),
         Command::ClosePage => Action::Show(Page::Canvas),

@@ -244,11 +244,6 @@ impl Canvas {
         self.lent = lent && !self.dragging();
     }
 
-    /// Where the canvas is and how the picture lies on it, as in the last frame of the screen.
-    pub fn on_screen(&self) -> Option<(Rect, ScreenFromPicture)> {
-        self.rect.zip(self.map)
-    }
-
     /// Whether a place of the screen is on the canvas and on nothing above it; space and the hand move the view.
     pub fn is_on_picture(&self, ui: &egui::Ui, place: egui::Pos2) -> bool {
         self.rect.is_some_and(|rect| self.is_free(ui, rect, place)) && !ui.input(|input| input.key_down(egui::Key::Space))
@@ -288,6 +283,11 @@ impl Canvas {
         rect.contains(place)
             && !self.bars.iter().any(|bar| bar.contains(place))
             && ui.ctx().layer_id_at(place).is_none_or(|layer| layer == ui.layer_id())
+    }
+
+    /// Where the canvas is and how the picture lies on it, as in the last frame of the screen.
+    pub fn on_screen(&self) -> Option<(Rect, ScreenFromPicture)> {
+        self.rect.zip(self.map)
     }
 
     /// What cannot be seen at the present zoom, picture px.
