@@ -15,7 +15,7 @@ use super::{DepthMeaning, NEAREST, SAME_SURFACE, spread};
 use crate::guide::pull_push::pull_push;
 use crate::media::picture_file::decode;
 use crate::motion::camera::Lens;
-use crate::motion::npz::load_plane;
+use crate::motion::npz::read_plane;
 use crate::motion::region::Placement;
 use crate::picture::{Grid, Mask, Picture};
 use crate::{Error, Result};
@@ -164,7 +164,7 @@ fn read_numbers(path: &Path, notes: &mut Vec<String>) -> Result<Numbers> {
     let mut magic = Vec::new();
     File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(unreadable)?;
     match &magic[..] {
-        [b'P', b'K', ..] => Ok(Numbers { plane: load_plane(path)?, white: None }),
+        [b'P', b'K', ..] => Ok(Numbers { plane: read_plane(path)?, white: None }),
         [0x76, 0x2f, 0x31, 0x01] => Ok(Numbers { plane: read_exr(path, notes)?, white: None }),
         _ => read_picture(path, notes),
     }
