@@ -24,7 +24,9 @@ const LEAST_EXTENT: f32 = 0.1;
 /// A cell keeps at least this share of its area.
 const LEAST_AREA: f32 = 0.05;
 /// Rounds in which folds are smoothed away; after them what is left of a fold stays.
-const UNFOLDINGS: usize = 64;
+const UNFOLDINGS: usize = 48;
+/// After so many rounds they reach one cell farther.
+const WIDEN: usize = 5;
 /// Cells of a mesh along its longer side, and the smallest cell, px.
 const CELLS: (f32, f32) = (96.0, 3.0);
 
@@ -132,49 +134,62 @@ fn mix(vertex: Vec2, found: &[(f32, u32)], places: &[Vec2], trust: &[f32], share
 }
 
 /// Smooths the displacement of `places` from a regular mesh where cells would lose nearly all of their area or be turned over; returns how
-/// many still do.
+/// many still do. After a first look only what was touched is looked at again, so a mesh with few folds costs little more than none.
 pub(crate) fn unfold(rest: &Mesh, places: &mut [Vec2]) -> usize {
     let (columns, rows) = (rest.columns, rest.rows);
     let least = LEAST_AREA * rest.spacing_px * rest.spacing_px;
-    let folded = |places: &[Vec2]| -> Vec<usize> {
-        let cells = (0..(rows - 1) * (columns - 1)).map(|i| i / (columns - 1) * columns + i % (columns - 1));
-        let bad = |i: &usize| {
-            let (a, b, c, d) = (places[*i], places[i + 1], places[i + columns + 1], places[i + columns]);
-            (b - a).perp_dot(c - a) < least || (c - a).perp_dot(d - a) < least
-        };
-        cells.filter(bad).collect()
+    let bad = |places: &[Vec2], i: usize| {
+        let (a, b, c, d) = (places[i], places[i + 1], places[i + columns + 1], places[i + columns]);
+        (b - a).perp_dot(c - a) < least || (c - a).perp_dot(d - a) < least
     };
-    for round in 0..UNFOLDINGS {
-        let cells = folded(places);
-        if cells.is_empty() {
+    let cells = (0..rows - 1).flat_map(|row| (0..columns - 1).map(move |column| row * columns + column));
+    let mut folded: Vec<usize> = cells.filter(|i| bad(places, *i)).collect();
+    // The round in which a vertex was touched, or a cell looked at, last.
+    let (mut touched_in, mut looked_in) = (Vec::new(), Vec::new());
+    let (mut touched, mut calm) = (Vec::new(), Vec::new());
+    for round in 1..=UNFOLDINGS {
+        if folded.is_empty() {
             return 0;
         }
+        touched_in.resize(places.len(), 0);
+        looked_in.resize(places.len(), 0);
         // The longer it takes, the wider around the fold.
-        let wide = round / 6;
-        let mut touched: Vec<usize> = Vec::new();
-        for cell in cells {
+        let wide = round / WIDEN;
+        touched.clear();
+        for cell in &folded {
             let (column, row) = (cell % columns, cell / columns);
             for r in row.saturating_sub(wide)..=(row + 1 + wide).min(rows - 1) {
-                touched.extend((column.saturating_sub(wide)..=(column + 1 + wide).min(columns - 1)).map(|c| r * columns + c));
+                for i in r * columns + column.saturating_sub(wide)..=r * columns + (column + 1 + wide).min(columns - 1) {
+                    if std::mem::replace(&mut touched_in[i], round) != round {
+                        touched.push(i);
+                    }
+                }
             }
         }
-        touched.sort_unstable();
-        touched.dedup();
         let way = |i: usize| places[i] - rest.positions[i];
-        let calm: Vec<Vec2> = touched
-            .iter()
-            .map(|i| {
-                let (column, row) = (i % columns, i / columns);
-                let (left, right) = (i - usize::from(column > 0), i + usize::from(column + 1 < columns));
-                let (up, down) = (if row > 0 { i - columns } else { *i }, if row + 1 < rows { i + columns } else { *i });
-                (way(left) + way(right) + way(up) + way(down)) * 0.25
-            })
-            .collect();
-        for (i, calm) in touched.into_iter().zip(calm) {
-            places[i] = rest.positions[i] + calm;
+        calm.clear();
+        calm.extend(touched.iter().map(|i| {
+            let (column, row) = (i % columns, i / columns);
+            let (left, right) = (i - usize::from(column > 0), i + usize::from(column + 1 < columns));
+            let (up, down) = (if row > 0 { i - columns } else { *i }, if row + 1 < rows { i + columns } else { *i });
+            (way(left) + way(right) + way(up) + way(down)) * 0.25
+        }));
+        for (i, calm) in touched.iter().zip(&calm) {
+            places[*i] = rest.positions[*i] + *calm;
+        }
+        folded.clear();
+        for i in &touched {
+            let (column, row) = (i % columns, i / columns);
+            for r in row.saturating_sub(1)..=row.min(rows - 2) {
+                for cell in r * columns + column.saturating_sub(1)..=r * columns + column.min(columns - 2) {
+                    if std::mem::replace(&mut looked_in[cell], round) != round && bad(places, cell) {
+                        folded.push(cell);
+                    }
+                }
+            }
         }
     }
-    folded(places).len()
+    folded.len()
 }
 
 #[cfg(test)]
