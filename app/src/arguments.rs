@@ -21,7 +21,9 @@ pub enum Command {
     Studio(StudioOptions),
     /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
     Render(RenderOptions),
-    /// Measure a model on held-out synthetic clips.
+    /// Estimate how near each pixel of a picture is, as a 16-bit PNG whose white is near.
+    Depth(DepthOptions),
+    /// Measure: a model on held-out synthetic clips, or one of the things named below.
     Eval(EvalOptions),
     /// Say which models there are, what they are and where they came from.
     Models(ModelsOptions),
@@ -89,9 +91,55 @@ pub struct RenderOptions {
 }
 
 #[derive(Args)]
+pub struct DepthOptions {
+    /// The picture.
+    pub picture: PathBuf,
+    /// The PNG to write.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Folder of a Depth Anything V2 checkpoint: config.json and model.safetensors as published for transformers.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalOptions {
+    /// What to measure if it is not a model.
+    #[command(subcommand)]
+    pub subject: Option<EvalSubject>,
+    #[command(flatten)]
+    pub model: EvalModelOptions,
+}
+
+/// What else than a model can be measured.
+#[derive(Subcommand)]
+pub enum EvalSubject {
+    /// Camera moves on real depth: a picture of a stereo pair seen from where the other one was taken.
+    Camera(EvalCameraOptions),
+}
+
+#[derive(Args)]
+pub struct EvalCameraOptions {
+    /// Folder of the stereo pair: NAME_left.png, NAME_right.png and NAME_disp.npz.
+    #[arg(long, default_value = "../shared/pictures")]
+    pub pair: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to put what was drawn (PNG).
+    #[arg(long)]
+    pub show: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct EvalModelOptions {
     /// `sketch` (embedded) or a model folder.
-    pub model: String,
+    #[arg(required = true)]
+    pub model: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

@@ -15,8 +15,10 @@ pub mod project;
 mod raster;
 pub mod region;
 pub mod scene;
+mod sheet;
 pub mod stroke;
 pub mod track_field;
+pub mod tracker;
 pub mod transfer;
 
 pub use camera::{Camera, CameraPath, View};

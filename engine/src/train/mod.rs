@@ -19,4 +19,5 @@ mod shape;
 pub mod speed;
 mod split;
 mod tracking;
+pub mod tracks;
 pub mod trainer;

@@ -5,8 +5,12 @@
 //! of this folder.
 
 mod evaluate;
+mod exchange;
 pub mod path;
+pub mod presets;
+mod warnings;
 
+pub use evaluate::bezier_progress;
 pub use path::{CameraKey, CameraPath, Curve, Handheld};
 
 use glam::{Affine2, Mat3, Quat, Vec2, Vec3};
@@ -97,6 +101,12 @@ impl View {
         let [x, y, one, depth] = self.columns;
         let seen = x * place.x + y * place.y + one + depth * inverse_depth;
         (seen.z > LEAST_NEARING).then(|| (seen.truncate() / seen.z, inverse_depth / seen.z))
+    }
+
+    /// 1 / Z at a place of this inverse depth: what is linear in the frame along a flat surface.
+    pub fn nearness(&self, place: Vec2, inverse_depth: f32) -> f32 {
+        let [x, y, one, depth] = self.columns;
+        (x.z * place.x + y.z * place.y + one.z + depth.z * inverse_depth).recip()
     }
 }
 

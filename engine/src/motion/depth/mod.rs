@@ -27,6 +27,8 @@ pub const FARTHEST: f32 = 1e6;
 const MAX_MARKS: usize = 1000;
 /// Inverse depths within this share of the larger one, and this share of the nearest one, belong to one surface.
 const SAME_SURFACE: (f32, f32) = (0.06, 0.02);
+/// The same for neighbouring pixels of a finished map.
+const SAME_PX: f32 = 0.15;
 
 /// What gives every pixel of a picture its depth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,6 +194,11 @@ impl DepthSource {
         }
     }
 
+    /// The painted marks, if it is painted.
+    pub fn marks(&self) -> &[DepthMark] {
+        if let Self::Painted { marks, .. } = self { marks } else { &[] }
+    }
+
     /// Every file that the source reads.
     pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let (file, marks) = match self {
@@ -233,7 +240,7 @@ impl DepthMap {
 
     /// Inverse depth at a place, px of the map; the border's goes on beyond it. Interpolated within a surface, never across its edge.
     pub fn at(&self, place: Vec2) -> f32 {
-        within_surface(&self.inverse, place, 0.002)
+        within_surface(&self.inverse, place)
     }
 
     /// Distance of the nearest and of the middle pixel, world units; the sky is [`FARTHEST`].
@@ -247,9 +254,8 @@ impl DepthMap {
     }
 }
 
-/// Bilinear among those of the four samples around `place` that are of the surface of the nearest one; `slack` is the least difference
-/// that counts.
-fn within_surface(inverse: &Mask, place: Vec2, slack: f32) -> f32 {
+/// Bilinear among those of the four samples around `place` that are of the surface of the nearest one.
+fn within_surface(inverse: &Mask, place: Vec2) -> f32 {
     let place = if place.is_finite() { place } else { Vec2::ZERO };
     let (column, row) = (place.x.floor() as isize, place.y.floor() as isize);
     let own = inverse.clamped(column, row);
@@ -258,7 +264,7 @@ fn within_surface(inverse: &Mask, place: Vec2, slack: f32) -> f32 {
     let (mut sum, mut weight) = (0.0, 0.0);
     for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
         let sample = inverse.clamped(corner.x as isize + dx, corner.y as isize + dy);
-        if (sample - own).abs() <= SAME_SURFACE.0 * sample.max(own) + slack {
+        if (sample - own).abs() <= SAME_PX * sample.max(own) {
             let share = if dx == 0 { 1.0 - part.x } else { part.x } * if dy == 0 { 1.0 - part.y } else { part.y };
             (sum, weight) = (sum + share * sample, weight + share);
         }

@@ -289,3 +289,104 @@ fn a_field_outlives_its_scene() {
     second.advance(&mut field, 1);
     assert_eq!(field.pushed(), 2);
 }
+
+/// A camera before a wall 4 units away, on whose left half something is twice as near.
+fn with_camera(mut project: Project, keys: Vec<crate::motion::camera::CameraKey>) -> (Project, Arc<DepthMap>) {
+    use crate::motion::depth::{DepthSource, SceneShape};
+    let mut camera = CameraPath::new(DepthSource::Shape(SceneShape::Backdrop { distance: 4.0 }));
+    camera.keys = keys;
+    project.camera = Some(camera);
+    (project, Arc::new(DepthMap::new(Mask::from_fn(200, 100, |x, _| if x < 100 { 0.5 } else { 0.25 }))))
+}
+
+#[test]
+fn a_camera_moves_all_points_by_their_depth_and_strokes_and_pins_go_with_the_surface() {
+    use crate::motion::camera::CameraKey;
+    let sideways = vec![CameraKey::at_rest(0.0), CameraKey { position: glam::Vec3::X * 0.2, ..CameraKey::at_rest(10.0) }];
+    let strokes = vec![
+        stroke(square(120.0, 20.0, 30.0), &[(0.0, 0.0, 0.0), (10.0, 20.0, 0.0)]),
+        stroke(disc(40.0, 50.0, 20.0, 0.6), &[(0.0, 0.0, 0.0), (10.0, 0.0, 10.0)]),
+    ];
+    let (_folder, flat) = project(strokes, vec![square(160.0, 60.0, 20.0)]);
+    let (project, depth) = with_camera(flat.clone(), sideways);
+    let (still, moving) = (Scene::new(&flat, 200, 100).unwrap(), Scene::new(&project, 200, 100).unwrap().with_depth(depth.clone()));
+    // At rest it is as if there were no camera, bit for bit.
+    assert_eq!(moving.frame_motion(0), still.frame_motion(0));
+    assert_eq!((at(&moving, 0).1, at(&moving, 0).2), (at(&still, 0).1, at(&still, 0).2));
+    let focal = moving.camera().unwrap().lens((200, 100)).focal_px;
+    let motion = moving.frame_motion(10);
+    assert!(motion.view.is_some() && motion.objects == still.frame_motion(10).objects);
+    let (field, tracks, states) = at(&moving, 10);
+    let surface = at(&still, 10).1;
+    let (mut hidden, mut seen) = (0, 0);
+    for (i, source) in field.sources.iter().enumerate() {
+        let expected = surface.positions[i] - Vec2::X * (focal * 0.2 * depth.at(*source));
+        assert!(tracks.positions[i].distance(expected) < 0.05, "{source}");
+        assert_eq!(states[i], PointState::Driven);
+        // The nearer half slides over what is right of it: nothing there yet, it uncovers.
+        let inside = (0.0..200.0).contains(&expected.x) && (0.0..100.0).contains(&expected.y);
+        seen += usize::from(tracks.visible[i]);
+        hidden += usize::from(inside && !tracks.visible[i]);
+        assert!(inside || !tracks.visible[i], "{source}");
+    }
+    assert!(seen > 1000 && hidden < seen / 10, "{seen} {hidden}");
+    // The other way it covers.
+    let back = vec![CameraKey { position: glam::Vec3::X * -0.4, ..CameraKey::at_rest(0.0) }];
+    let (project, depth) = with_camera(flat, back);
+    let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth);
+    let (field, tracks, _) = at(&scene, 0);
+    for (source, visible) in field.sources.iter().zip(&tracks.visible) {
+        let slid = focal * 0.4 * 0.25;
+        if (106.0..94.0 + slid).contains(&source.x) && source.x + slid < 196.0 {
+            assert!(!visible, "{source} is behind the nearer half");
+        }
+        if source.x < 92.0 && source.y < 96.0 {
+            assert!(*visible, "{source}");
+        }
+    }
+    let (object, source) = scene.pick(Vec2::new(100.0, 80.0), 0);
+    assert!(object.is_none() && source.distance(Vec2::new(100.0 - focal * 0.2, 80.0)) < 0.2, "{source}");
+}
+
+#[test]
+fn another_way_of_the_camera_is_drawn_at_once_and_another_depth_is_not() {
+    use crate::motion::camera::CameraKey;
+    let (_folder, plain) = project(vec![stroke(square(20.0, 20.0, 40.0), &[(0.0, 0.0, 0.0), (9.0, 50.0, 0.0)])], vec![]);
+    let (mut project, depth) = with_camera(plain.clone(), vec![CameraKey::at_rest(0.0)]);
+    let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth.clone());
+    assert!(scene.frame_motion(5).view.is_none());
+    let camera = project.camera.as_mut().unwrap();
+    camera.keys.push(CameraKey { position: glam::Vec3::new(0.1, 0.0, 0.4), ..CameraKey::at_rest(8.0) });
+    let revised = scene.revised(&project).unwrap();
+    assert_eq!(revised.frame_motion(5), Scene::new(&project, 200, 100).unwrap().with_depth(depth).frame_motion(5));
+    assert!(revised.frame_motion(5).view.is_some());
+    project.camera.as_mut().unwrap().keys[1].frame = 0.0;
+    assert!(scene.revised(&project).is_none(), "two keys at one frame");
+    project.camera.as_mut().unwrap().keys.pop();
+    project.camera.as_mut().unwrap().fov_deg = 70.0;
+    assert!(scene.revised(&project).is_none() && scene.revised(&plain).is_none());
+}
+
+#[test]
+fn points_are_added_where_the_camera_uncovers_the_picture_and_nothing_is_ever_not_a_number() {
+    use crate::motion::camera::CameraKey;
+    let (_folder, plain) = project(vec![stroke(disc(60.0, 50.0, 30.0, 0.5), &[(0.0, 0.0, 0.0), (9.0, 10.0, 0.0)])], vec![]);
+    for (position, yaw_deg) in
+        [((0.5, 0.0, 1.5), 20.0), ((0.0, 0.0, 3.0), 0.0), ((0.0, 0.0, 5.0), 0.0), ((0.0, 0.0, 0.0), 180.0), ((0.0, 0.0, -9.0), 3.0_f32)]
+    {
+        let rotation = glam::Quat::from_rotation_y(yaw_deg.to_radians());
+        let keys = vec![CameraKey::at_rest(0.0), CameraKey { position: position.into(), rotation, ..CameraKey::at_rest(9.0) }];
+        let (project, depth) = with_camera(plain.clone(), keys);
+        let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth);
+        let mut field = scene.track_field(40);
+        for frame in 0..12 {
+            let added = scene.seed_uncovered(&mut field, frame);
+            assert!(added < 800, "{added}");
+            scene.advance(&mut field, frame);
+            let tracks = field.frame(frame).unwrap();
+            assert!(tracks.positions.iter().all(|place| place.is_finite()), "{position:?} at {frame}");
+            let (_, source) = scene.pick(Vec2::new(50.0, 50.0), frame);
+            assert!(source.is_finite());
+        }
+    }
+}
