@@ -5,6 +5,7 @@
 
 use eframe::egui::{Button, RichText, Slider, Ui};
 use glam::Vec3;
+use kinebrush_engine::motion::camera::presets::Occasion;
 use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG, Handheld};
 
 use super::{CameraFile, CameraInput, CameraPanel, edit, note_ui, number_ui, row_ui, texts};
@@ -127,6 +128,19 @@ impl CameraPanel {
     fn presets_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
         let gesture = self.gesture(ui);
         let distance = self.target_distance(t, path);
+        let seed = path.handheld.map_or(1, |hand| hand.seed);
+        let occasion = Occasion { target: distance, start: 0.0, frames: t.end(), strength: self.strength, seed };
+        ui.horizontal_wrapped(|ui| {
+            ui.spacing_mut().item_spacing = eframe::egui::vec2(4.0, 4.0);
+            ui.spacing_mut().button_padding = eframe::egui::vec2(9.0, 3.0);
+            for preset in &self.presets {
+                let text = RichText::new(&preset.name).font(small());
+                let tip = if preset.keys.is_empty() { texts::PRESETS_ADD } else { texts::PRESETS_TIP };
+                if ui.add(Button::new(text)).on_hover_text(format!("{} {tip}", preset.description)).clicked() {
+                    actions.push(t.edit_path(texts::STEP_PRESET, 0, preset.apply(path, &occasion)));
+                }
+            }
+        });
         row_ui(ui, texts::STRENGTH, |ui| {
             ui.spacing_mut().slider_width = 120.0;
             ui.add(Slider::new(&mut self.strength, 0.1..=2.0).show_value(false)).accessible_name(texts::STRENGTH);

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use eframe::egui::{Button, Color32, Layout, RichText, ScrollArea, Ui, vec2};
 use glam::Affine2;
 use kinebrush_engine::Result;
-use kinebrush_engine::motion::camera::{CameraKey, CameraPath, View};
+use kinebrush_engine::motion::camera::presets::Preset;
+use kinebrush_engine::motion::camera::{CameraPath, View};
 use kinebrush_engine::motion::depth::{DepthMeaning, DepthSource};
 use kinebrush_engine::picture::Picture;
 
@@ -131,7 +132,9 @@ pub struct CameraPanel {
     /// Whether a file is wanted that is not named yet.
     choosing_file: bool,
     strength: f32,
-    reading: Option<Job<Vec<CameraKey>>>,
+    /// Moves to begin with.
+    presets: Vec<Preset>,
+    reading: Option<Job<CameraPath>>,
     writing: Option<Job<PathBuf>>,
 }
 
@@ -155,6 +158,8 @@ impl Default for CameraPanel {
             meaning: DepthMeaning::NearIsWhite { far: 20.0, near: 1.0 },
             choosing_file: false,
             strength: 1.0,
+            // They are part of the program, and read by a test of the engine.
+            presets: Preset::all().unwrap_or_default().into_iter().map(|(_, preset)| preset).collect(),
             reading: None,
             writing: None,
         }
@@ -191,7 +196,7 @@ impl CameraPanel {
             }
             let height = (ui.available_width() * 0.62).clamp(140.0, 300.0);
             self.space_ui(ui, t, &path, height, &mut actions);
-            self.notes_ui(ui, t, &path);
+            self.notes_ui(ui);
             match self.tab {
                 Tab::Move => self.move_ui(ui, t, &path, &mut actions),
                 Tab::Depth => self.depth_ui(ui, t, &path, &mut actions),
@@ -230,7 +235,7 @@ impl CameraPanel {
     }
 
     /// What is to be known of depth and way.
-    fn notes_ui(&self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath) {
+    fn notes_ui(&self, ui: &mut Ui) {
         let look = Look::of(ui);
         if let Some(error) = self.survey.error() {
             note_ui(ui, error, look.alert);
@@ -243,6 +248,9 @@ impl CameraPanel {
         };
         for note in &surveyed.notes {
             note_ui(ui, note, look.quiet);
+        }
+        for warning in self.survey.warnings() {
+            note_ui(ui, warning, look.warning);
         }
     }
 
@@ -258,8 +266,9 @@ impl CameraPanel {
         if let Some(answer) = self.reading.as_ref().and_then(Job::poll) {
             self.reading = None;
             match answer {
-                Ok(keys) => {
-                    actions.push(t.edit_path(texts::STEP_IMPORT, 0, CameraPath { keys, look_at: None, handheld: None, ..t.path() }))
+                // The depth may have changed while the file was read.
+                Ok(read) => {
+                    actions.push(t.edit_path(texts::STEP_IMPORT, 0, CameraPath { depth: t.path().depth, ..read }));
                 }
                 Err(error) => said = Some(Err(error)),
             }
@@ -280,14 +289,13 @@ impl CameraPanel {
                 return self.file_chosen(t);
             }
             CameraFile::Import => {
-                self.reading = Some(Job::start("kinebrush-camera", wake.clone(), move || Err(kinebrush_engine::Error::file(&path, "x"))));
+                let (camera, size) = (t.path(), t.size());
+                self.reading = Some(Job::start("kinebrush-camera", wake.clone(), move || camera.import(&path, size)));
             }
             CameraFile::Export => {
                 let (camera, size, frames) = (t.path(), t.size(), t.work.project.frames);
-                self.writing = Some(Job::start("kinebrush-camera", wake.clone(), move || {
-                    let _ = (camera, size, frames);
-                    Ok(path)
-                }));
+                let write = move || camera.export(&path, size, frames).map(|()| path);
+                self.writing = Some(Job::start("kinebrush-camera", wake.clone(), write));
             }
         }
         None

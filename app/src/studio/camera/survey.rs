@@ -44,6 +44,8 @@ pub struct Surveyed {
     pub picture: Picture,
     /// Its px per px of the picture.
     pub scale: Vec2,
+    /// How the picture lies in the small one.
+    placement: Placement,
     /// The lens, px of the picture.
     pub lens: Lens,
     /// Median distance, world units.
@@ -66,6 +68,20 @@ impl PartialEq for Question {
     }
 }
 
+/// A way through a depth, and its length in frames.
+#[derive(Debug)]
+struct Way {
+    path: CameraPath,
+    through: Weak<Surveyed>,
+    frames: usize,
+}
+
+impl PartialEq for Way {
+    fn eq(&self, other: &Self) -> bool {
+        self.frames == other.frames && Weak::ptr_eq(&self.through, &other.through) && self.path == other.path
+    }
+}
+
 /// The newest answer, and the question under way.
 #[derive(Default)]
 pub struct Survey {
@@ -73,6 +89,9 @@ pub struct Survey {
     /// The last one that came to something; it stays in sight while another is under way.
     last: Option<Arc<Surveyed>>,
     asked: Option<(Question, Job<Surveyed>)>,
+    /// What is to be known of a way, and the way that is being looked through.
+    warned: Option<(Way, Vec<String>)>,
+    warning: Option<(Way, Job<Vec<String>>)>,
     texture: Option<(Shade, bool, Weak<Surveyed>, TextureHandle)>,
 }
 
@@ -101,6 +120,30 @@ impl Survey {
             let job = Job::start("kinebrush-depth", wake.clone(), move || survey(&picture, &depth, &lens, &folder));
             self.asked = Some((question, job));
         }
+        self.look_through(path, input.work.project.frames, wake);
+    }
+
+    /// Looks through the way for what the artist should know, unless it was looked through already.
+    fn look_through(&mut self, path: &CameraPath, frames: usize, wake: &Wake) {
+        if let Some((_, job)) = &self.warning
+            && let Some(answer) = job.poll()
+            && let Some((way, _)) = self.warning.take()
+        {
+            // A way that cannot be looked through has no warnings; it is drawn all the same.
+            self.warned = Some((way, answer.unwrap_or_default()));
+        }
+        let Some(surveyed) = self.last.as_ref().filter(|_| self.warning.is_none()) else { return };
+        let way = Way { path: path.clone(), through: Arc::downgrade(surveyed), frames };
+        if self.warned.as_ref().is_none_or(|(known, _)| *known != way) {
+            let (path, surveyed) = (path.clone(), surveyed.clone());
+            let look = move || Ok(path.warnings(&surveyed.depth, &surveyed.placement, frames));
+            self.warning = Some((way, Job::start("kinebrush-warnings", wake.clone(), look)));
+        }
+    }
+
+    /// What is to be known of the way, perhaps as it was a moment ago.
+    pub fn warnings(&self) -> &[String] {
+        self.warned.as_ref().map_or(&[], |(_, warnings)| warnings)
     }
 
     /// What is known, perhaps of a state a moment ago.
@@ -190,7 +233,7 @@ fn survey(picture: &Picture, source: &DepthSource, lens: &Lens, folder: &std::pa
     let mut near: Vec<f32> = depth.inverse.data.iter().copied().filter(|inverse| *inverse > 0.0).collect();
     let middle = near.len() / 2;
     let median = if near.is_empty() { USUAL } else { near.select_nth_unstable_by(middle, f32::total_cmp).1.recip() };
-    Ok(Surveyed { depth, picture: small, scale: placement.scale, lens: *lens, median, notes })
+    Ok(Surveyed { depth, picture: small, scale: placement.scale, placement, lens: *lens, median, notes })
 }
 
 /// The depth between its own nearest and farthest, which are taken without the last hundredths.

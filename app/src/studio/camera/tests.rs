@@ -364,6 +364,82 @@ fn a_target_is_picked_and_cleared() {
 }
 
 #[test]
+fn a_preset_is_one_step_and_its_strength_counts() {
+    let mut harness = open();
+    let names: Vec<String> = harness.state().panel.presets.iter().map(|preset| preset.name.clone()).collect();
+    assert_eq!(names.len(), 7, "{names:?}");
+    for name in &names {
+        press(&mut harness, name);
+        assert_eq!(harness.state().steps.last(), Some(&(texts::STEP_PRESET, 0)), "{name}");
+    }
+    press(&mut harness, "Push in");
+    let far = harness.state().camera().keys.last().unwrap().position.z;
+    harness.state_mut().panel.strength = 0.5;
+    harness.run_steps(2);
+    press(&mut harness, "Push in");
+    let near = harness.state().camera().keys.last().unwrap().position.z;
+    assert!(near > 0.0 && (near * 2.0 - far).abs() < 1e-3, "{near} {far}");
+}
+
+#[test]
+fn a_path_goes_out_as_a_file_and_comes_back() {
+    let mut harness = open();
+    harness.state_mut().playhead = 40.0;
+    harness.run_steps(2);
+    type_into(&mut harness, "Camera x", "0.5");
+    for label in [texts::EXPORT, texts::IMPORT] {
+        press(&mut harness, label);
+    }
+    assert!(matches!(harness.state().asked[..], [Action::Ask(_), Action::Ask(_)]));
+    let bench = harness.state_mut();
+    let (work, picture) = (bench.work.clone(), bench.picture.clone());
+    let input = CameraInput { work: &work, picture: &picture, playhead: 0.0 };
+    let wake: Wake = Arc::new(|| {});
+    let file = work.project.folder().join("camera.json");
+    let mut done = |panel: &mut CameraPanel, which: CameraFile, file: &Path| {
+        assert!(panel.take_file(which, file, &input, &wake).is_none());
+        let begin = Instant::now();
+        loop {
+            let (actions, said) = panel.poll(&input);
+            if !actions.is_empty() || said.is_some() {
+                return (actions, said);
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "no answer comes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let (actions, said) = done(&mut bench.panel, CameraFile::Export, &file);
+    assert!(actions.is_empty() && said.unwrap().unwrap() == file && file.is_file());
+    let (actions, said) = done(&mut bench.panel, CameraFile::Import, &file);
+    assert!(said.is_none());
+    bench.take(actions);
+    assert_eq!(bench.steps.last(), Some(&(texts::STEP_IMPORT, 0)));
+    let read = bench.camera();
+    assert!(read.keys.len() > 10 && (read.camera((400, 300), 40.0).position.x - 0.5).abs() < 1e-3);
+    std::fs::write(&file, "a letter").unwrap();
+    let (actions, said) = done(&mut bench.panel, CameraFile::Import, &file);
+    assert!(actions.is_empty() && said.unwrap().unwrap_err().to_string().contains("camera.json"));
+}
+
+#[test]
+fn a_camera_that_runs_into_the_scene_is_told_so() {
+    let mut harness = open();
+    harness.state_mut().playhead = 60.0;
+    harness.run_steps(2);
+    assert!(harness.state().panel.survey.warnings().is_empty());
+    type_into(&mut harness, "Camera z", "30");
+    let begin = Instant::now();
+    while harness.state().panel.survey.warnings().is_empty() {
+        harness.step();
+        assert!(begin.elapsed() < Duration::from_secs(60), "nobody warns");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    harness.run_steps(2);
+    let warning = harness.state().panel.survey.warnings()[0].clone();
+    assert!(harness.query_by_label(&warning).is_some(), "{warning}");
+}
+
+#[test]
 fn an_idle_panel_does_not_repaint() {
     let mut harness = open();
     harness.run_steps(4);

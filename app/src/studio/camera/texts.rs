@@ -76,7 +76,8 @@ pub const PLOT_SPEED: &str = "Speed";
 
 /// Presets.
 pub const PRESETS: &str = "Presets";
-pub const PRESETS_TIP: &str = "Replaces the keys";
+pub const PRESETS_TIP: &str = "The keys are replaced.";
+pub const PRESETS_ADD: &str = "The keys stay.";
 pub const STRENGTH: &str = "Strength";
 pub const HANDHELD: &str = "Handheld";
 pub const HANDHELD_TIP: &str = "The trembling of a hand, added to the keys";
