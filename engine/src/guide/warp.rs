@@ -72,7 +72,7 @@ impl Warper {
         if (frame.rgb.width, frame.rgb.height) != (self.width, self.height) {
             *frame = GuideFrame::blank(self.width, self.height);
         }
-        if let Some(view) = motion.view.as_ref().filter(|view| !relief::is_at_rest(view)) {
+        if let Some(view) = motion.view.as_ref().filter(|view| !view.is_at_rest()) {
             let relief =
                 self.layers.relief.as_ref().unwrap_or_else(|| self.flat.get_or_insert_with(|| Arc::new(self.layers.flat_relief())));
             self.in_depth.draw(&self.layers, relief, motion, view, frame);
@@ -142,7 +142,7 @@ pub(super) struct Pixel {
 impl Layers {
     /// The guide at the frame that `motion` leads to, scaled from the source's size to `width` x `height`.
     pub fn guide(&self, motion: &FrameMotion, width: usize, height: usize) -> GuideFrame {
-        let Some(view) = motion.view.as_ref().filter(|view| !relief::is_at_rest(view)) else {
+        let Some(view) = motion.view.as_ref().filter(|view| !view.is_at_rest()) else {
             return self.warp(&motion.plate, &motion.objects, width, height);
         };
         let mut frame = GuideFrame::blank(width, height);

@@ -25,7 +25,6 @@ use super::exemplar::exemplar_fill;
 use super::layers::{Layer, Layers, with_seen};
 use super::pull_push::pull_push;
 use super::texture::Texture;
-use crate::motion::camera::View;
 use crate::motion::depth::DepthMap;
 use crate::picture::{Grid, Mask, Picture};
 
@@ -53,12 +52,6 @@ pub struct Relief {
     pub(super) back_texture: Arc<Texture>,
     pub(super) back_smooth: Arc<Texture>,
     back_colour: Arc<Picture>,
-}
-
-/// Whether this view shows every place where it is, whatever its depth.
-pub(super) fn is_at_rest(view: &View) -> bool {
-    use glam::Vec3;
-    view.columns == [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO]
 }
 
 impl Layers {

@@ -103,6 +103,11 @@ impl View {
         (seen.z > LEAST_NEARING).then(|| (seen.truncate() / seen.z, inverse_depth / seen.z))
     }
 
+    /// Whether every place is seen where it is, exactly and whatever its depth.
+    pub fn is_at_rest(&self) -> bool {
+        self.columns == [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO]
+    }
+
     /// 1 / Z at a place of this inverse depth: what is linear in the frame along a flat surface.
     pub fn nearness(&self, place: Vec2, inverse_depth: f32) -> f32 {
         let [x, y, one, depth] = self.columns;
