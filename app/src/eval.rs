@@ -1,6 +1,7 @@
 //! `kinebrush eval`: a model by default, or what is named instead of one; each has a module of its own.
 
 mod camera;
+mod track;
 
 use crate::arguments::{EvalModelOptions, EvalOptions, EvalSubject};
 use crate::{models, train};
@@ -11,6 +12,7 @@ pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
     match &options.subject {
         None => model(&options.model),
         Some(EvalSubject::Camera(options)) => camera::run(options),
+        Some(EvalSubject::Track(options)) => track::run(options),
     }
 }
 

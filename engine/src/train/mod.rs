@@ -19,5 +19,5 @@ mod shape;
 pub mod speed;
 mod split;
 mod tracking;
-pub mod trainer;
 pub mod tracks;
+pub mod trainer;

@@ -122,7 +122,8 @@ impl TrackTest {
             found.push(tracker.tracked().to_vec());
         }
         if let Some(folder) = export {
-            std::fs::create_dir_all(folder).map_err(|error| Error::file(folder, format_args!("cannot be made ({error}); choose another")))?;
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::file(folder, format_args!("cannot be made ({error}); choose another")))?;
             for (i, frame) in clip.frames.iter().enumerate() {
                 save_png(frame, &folder.join(format!("frame_{i:03}.png")))?;
             }

@@ -105,7 +105,9 @@ impl Animation {
                     return Err(Error::file(&path, "changes its size on the way; save it again as a video"));
                 }
                 // Over white, as pictures are.
-                let over = |[r, g, b, a]: [u8; 4]| [r, g, b].map(|c| ((u32::from(c) * u32::from(a) + 255 * (255 - u32::from(a)) + 127) / 255) as u8);
+                let over = |[r, g, b, a]: [u8; 4]| {
+                    [r, g, b].map(|c| ((u32::from(c) * u32::from(a) + 255 * (255 - u32::from(a)) + 127) / 255) as u8)
+                };
                 let rgb = image.as_raw().as_chunks::<4>().0.iter().flat_map(|pixel| over(*pixel)).collect();
                 if !push(rgb) {
                     break;
@@ -132,7 +134,9 @@ impl Timed for Animation {
         }
         loop {
             let Some(feed) = &self.feed else { return Ok(false) };
-            let item = feed.next(PATIENCE).map_err(|_| Error::file(&self.path, "cannot be decoded: a frame took more than a minute; save it as a video"))?;
+            let item = feed
+                .next(PATIENCE)
+                .map_err(|_| Error::file(&self.path, "cannot be decoded: a frame took more than a minute; save it as a video"))?;
             match item {
                 Some(rgb) => {
                     let rgb = rgb?;

@@ -81,7 +81,8 @@ fn probe(path: &Path, why: &str) -> Result<Value> {
     if !status.success() {
         return Err(Error::file(path, format_args!("{why}, and ffmpeg cannot read it ({}); give another clip", first_line(&mut said))));
     }
-    serde_json::from_str(&text(&mut out, 1 << 20)).map_err(|_| Error::file(path, format_args!("{why}, and ffprobe's answer is no JSON; give another clip")))
+    serde_json::from_str(&text(&mut out, 1 << 20))
+        .map_err(|_| Error::file(path, format_args!("{why}, and ffprobe's answer is no JSON; give another clip")))
 }
 
 /// What a probe's answer means.
@@ -172,7 +173,10 @@ impl FrameSource for FfmpegClip {
                 let failed = running.child.wait().is_ok_and(|status| !status.success());
                 if failed {
                     let line = first_line(&mut running.said);
-                    return Err(Error::file(&self.path, format_args!("cannot be decoded after frame {} ({line}); give another clip", self.next)));
+                    return Err(Error::file(
+                        &self.path,
+                        format_args!("cannot be decoded after frame {} ({line}); give another clip", self.next),
+                    ));
                 }
                 Ok(false)
             }

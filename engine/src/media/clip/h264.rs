@@ -125,7 +125,8 @@ impl Mp4Clip {
                 )?;
             }
             if self.rank + MISSING < self.track.order.len() {
-                let what = format_args!("is damaged: only {} of {} frames can be decoded; copy the clip again", self.rank, self.track.order.len());
+                let what =
+                    format_args!("is damaged: only {} of {} frames can be decoded; copy the clip again", self.rank, self.track.order.len());
                 return Err(Fault::Told(Error::file(&self.path, what)));
             }
         }
@@ -246,7 +247,8 @@ impl Timed for Mp4Clip {
         if next <= wanted && start < self.next_sample && !self.packet.is_empty() {
             return Ok(());
         }
-        self.decoder = new_decoder().map_err(|error| Error::file(&self.path, format_args!("cannot be decoded ({error}); open it again")))?;
+        self.decoder =
+            new_decoder().map_err(|error| Error::file(&self.path, format_args!("cannot be decoded ({error}); open it again")))?;
         (self.next_sample, self.rank, self.flushed) = (start, self.rank_of(start), false);
         self.ready.clear();
         self.packet.clear();

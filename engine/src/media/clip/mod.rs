@@ -165,7 +165,9 @@ fn check_size(path: &Path, width: usize, height: usize) -> Result<()> {
 
 fn changed_size(path: &Path, seconds: f64, (width, height): (usize, usize), now: (usize, usize)) -> Error {
     let (to_width, to_height) = now;
-    let what = format_args!("changes from {width}x{height} to {to_width}x{to_height} px at {seconds:.2} s; cut it there, or convert it to one size");
+    let what = format_args!(
+        "changes from {width}x{height} to {to_width}x{to_height} px at {seconds:.2} s; cut it there, or convert it to one size"
+    );
     Error::file(path, what)
 }
 

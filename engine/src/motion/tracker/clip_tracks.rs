@@ -60,7 +60,10 @@ pub fn track_clip(source: &mut dyn FrameSource, options: &TrackOptions, progress
             *sum = (sum.0 + point.quality, sum.1 + 1);
         }
         if result.tracks.frames.len() * result.tracks.points >= MAX_PLACES {
-            let what = format_args!("{} points over {} frames are more than a file holds; choose fewer points or frames", result.tracks.points, index);
+            let what = format_args!(
+                "{} points over {} frames are more than a file holds; choose fewer points or frames",
+                result.tracks.points, index
+            );
             return Err(Error::field("points", what));
         }
         if !progress(result.tracks.frames.len()) {

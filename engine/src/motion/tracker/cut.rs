@@ -28,7 +28,8 @@ impl CutDetector {
         let now = frame.resized(of(frame.width), of(frame.height));
         let before = self.last.replace(now.clone());
         before.is_some_and(|before| {
-            let agreed = (-SHIFT..=SHIFT).flat_map(|y| (-SHIFT..=SHIFT).map(move |x| (x, y))).filter_map(|by| correlation(&before, &now, by));
+            let agreed =
+                (-SHIFT..=SHIFT).flat_map(|y| (-SHIFT..=SHIFT).map(move |x| (x, y))).filter_map(|by| correlation(&before, &now, by));
             agreed.fold(f32::NEG_INFINITY, f32::max) < SAME
         })
     }
@@ -75,7 +76,8 @@ mod tests {
     #[test]
     fn other_scenes_are_cuts_and_pans_and_light_are_not() {
         let mut detector = CutDetector::default();
-        let frames = [(1.0, 0.0, 1.0, false), (1.0, 12.0, 1.0, false), (1.0, 12.0, 0.6, false), (2.3, 0.0, 1.0, true), (2.3, 9.0, 1.0, false)];
+        let frames =
+            [(1.0, 0.0, 1.0, false), (1.0, 12.0, 1.0, false), (1.0, 12.0, 0.6, false), (2.3, 0.0, 1.0, true), (2.3, 9.0, 1.0, false)];
         for (seed, shift, light, cut) in frames {
             assert_eq!(detector.push(&scene(seed, shift, light)), cut, "{seed} {shift} {light}");
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
-use super::block::{Bells, Fit, Light, Prior, Template};
+use super::block::{Bells, Fit, Light, Prior, Template, kp};
 use super::cut::CutDetector;
 use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
 use super::pyramid::Pyramid;
@@ -32,7 +32,7 @@ const FOUND: f32 = 1.7;
 const TEXTURED: f32 = 60.0;
 /// Deviation of a pixel from what it showed before, luma: the most and the least that is believed.
 const LARGEST_NOISE: f32 = 0.012;
-const SMALLEST_NOISE: f32 = 0.003;
+const SMALLEST_NOISE: f32 = 0.001;
 /// Neighbours a point needs; where the user chose fewer, helpers are added around it.
 const FEWEST_NEIGHBOURS: usize = 8;
 /// Helpers' distances from a lone point, px.
@@ -182,7 +182,9 @@ impl LucasKanade {
 
     fn shown(&self, index: usize, outcome: &Option<Outcome>, before: &TrackedPoint) -> TrackedPoint {
         match outcome {
-            Some(outcome) => TrackedPoint { place: self.points[index].place / self.scale, visible: outcome.visible, quality: outcome.quality },
+            Some(outcome) => {
+                TrackedPoint { place: self.points[index].place / self.scale, visible: outcome.visible, quality: outcome.quality }
+            }
             None => TrackedPoint { visible: false, quality: 0.0, ..*before },
         }
     }
@@ -226,9 +228,13 @@ impl LucasKanade {
             .iter()
             .filter_map(|n| {
                 let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
+                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + kp(5, FLOOR)) })
             })
             .collect();
+        // As before, where nobody has anything to say.
+        let mut voices = voices;
+        voices.push(Voice { from: Vec2::ZERO, place: point.place + point.velocity, say: kp(6, 0.05) });
+        let voices = voices;
         let total: f32 = voices.iter().map(|voice| voice.say).sum();
         // What the neighbourhood may be doing: as the point itself, or as its neighbours one by one.
         let mut starts: Vec<Vec2> = own.iter().map(|own| own.place).collect();
@@ -250,7 +256,8 @@ impl LucasKanade {
         let size = Vec2::new(now.levels[0].width as f32, now.levels[0].height as f32);
         let inside = |place: Vec2| place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
         let mut best: Option<(f32, Outcome)> = None;
-        let lonely = Consensus { place: own.map_or(point.place + point.velocity, |own| own.place), shape: point.shape, spread: 3.0, support: 0.01 };
+        let lonely =
+            Consensus { place: own.map_or(point.place + point.velocity, |own| own.place), shape: point.shape, spread: 3.0, support: 0.01 };
         let mut options: Vec<(Vec2, Consensus)> = agreements.iter().map(|agreed| (agreed.place, *agreed)).collect();
         if let Some(own) = own
             && own.certainty > 0.2
@@ -267,7 +274,8 @@ impl LucasKanade {
             // Whoever disagrees with everybody must look clearly better.
             let share = agreed.support / total.max(0.01);
             let sudden = (agreed.place - point.place - point.velocity).length_squared();
-            let price = outcome.misfit.min(6.0).powi(2) - 1.5 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
+            let price =
+                outcome.misfit.min(6.0).powi(2) - kp(8, 1.5) * share.clamp(0.003, 1.0).ln() + kp(7, 0.7) * (1.0 + 0.25 * sudden).ln();
             if best.as_ref().is_none_or(|(least, _)| price < *least) {
                 best = Some((price, outcome));
             }
@@ -282,7 +290,7 @@ impl LucasKanade {
     fn judge(&self, point: &Point, start: Vec2, agreed: &Consensus, now: &Pyramid, inside: &dyn Fn(Vec2) -> bool) -> Outcome {
         let alone = agreed.support <= 0.01;
         let variance = agreed.spread * agreed.spread + 0.1 + if point.visible { 0.0 } else { 0.5 };
-        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { 6.0 / variance } };
+        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { kp(9, 6.0) / variance } };
         let shape = agreed.shape;
         let mut outcome = Outcome {
             place: agreed.place,
@@ -317,10 +325,8 @@ impl LucasKanade {
                 information = fit.information;
                 outcome.place = fit.place;
                 outcome.misfit = fit.misfit;
-                outcome.light = Light {
-                    gain: fit.light.gain * appearance.light.gain,
-                    bias: fit.light.bias + fit.light.gain * appearance.light.bias,
-                };
+                outcome.light =
+                    Light { gain: fit.light.gain * appearance.light.gain, bias: fit.light.bias + fit.light.gain * appearance.light.bias };
             }
             if outcome.misfit < 1.5 {
                 break;
@@ -337,7 +343,8 @@ impl LucasKanade {
         let supported = if alone { 0.0 } else { 0.5 / (1.0 + 4.0 * variance) };
         let determined = information / (information + TEXTURED);
         outcome.certainty = if outcome.visible { determined / (1.0 + (0.5 * outcome.misfit).powi(4)) } else { 0.0 };
-        outcome.quality = if outcome.visible { (determined + (1.0 - determined) * supported) / (1.0 + (0.4 * outcome.misfit).powi(4)) } else { 0.0 };
+        outcome.quality =
+            if outcome.visible { (determined + (1.0 - determined) * supported) / (1.0 + (0.4 * outcome.misfit).powi(4)) } else { 0.0 };
         outcome
     }
 
@@ -366,7 +373,8 @@ impl LucasKanade {
         let start = self.points.len();
         let mut certainties = Vec::with_capacity(places.len());
         for (k, place) in places.iter().enumerate() {
-            let information = sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
+            let information =
+                sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
             let inside = place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
             certainties.push(information / (information + TEXTURED));
             self.points.push(Point {
@@ -400,7 +408,7 @@ impl LucasKanade {
                 for n in &mut list {
                     let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
                     let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
-                    n.strife = (along.fold(0.0, f32::max) / 0.1).min(2.0);
+                    n.strife = (along.fold(0.0, f32::max) / kp(3, 0.05)).min(kp(4, 3.5));
                 }
                 list
             })
@@ -412,7 +420,8 @@ impl LucasKanade {
 impl PointTracker for LucasKanade {
     fn add(&mut self, points: &[Vec2]) {
         let limit = 2.0 * super::MAX_SIDE as f32;
-        self.waiting.extend(points.iter().map(|p| if p.is_finite() { p.clamp(Vec2::splat(-limit), Vec2::splat(limit)) } else { Vec2::ZERO }));
+        self.waiting
+            .extend(points.iter().map(|p| if p.is_finite() { p.clamp(Vec2::splat(-limit), Vec2::splat(limit)) } else { Vec2::ZERO }));
     }
 
     fn push(&mut self, frame: &Mask) -> Result<()> {
