@@ -2,6 +2,7 @@
 
 mod camera;
 mod reconstruct;
+mod track;
 
 use crate::arguments::{EvalModelOptions, EvalOptions, EvalSubject};
 use crate::{models, train};
@@ -13,6 +14,7 @@ pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
         None => model(&options.model),
         Some(EvalSubject::Camera(options)) => camera::run(options),
         Some(EvalSubject::Reconstruct(options)) => reconstruct::run(options),
+        Some(EvalSubject::Track(options)) => track::run(options),
     }
 }
 

@@ -10,6 +10,7 @@ mod eval;
 mod models;
 mod render;
 pub mod studio;
+mod track;
 mod train;
 
 pub use arguments::{ModelChoice, Place};
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         }
         Command::Render(options) => render::run(&options),
         Command::Depth(options) => depth::run(&options),
+        Command::Track(options) => track::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),
         Command::Bench(BenchOptions { studio: Some(file), seconds, json, model, .. }) => {

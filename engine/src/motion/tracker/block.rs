@@ -24,6 +24,12 @@ const LIGHT_BELIEF: f32 = 20.0;
 /// Steps smaller than this end a registration, px.
 const SMALL_STEP: f32 = 0.01;
 
+pub(super) fn kp(i: usize, default: f32) -> f32 {
+    static K: std::sync::OnceLock<Vec<f32>> = std::sync::OnceLock::new();
+    let k = K.get_or_init(|| std::env::var("KP").unwrap_or_default().split(',').map(|v| v.parse().unwrap_or(f32::NAN)).collect());
+    k.get(i).copied().filter(|v| v.is_finite()).unwrap_or(default)
+}
+
 pub(super) type Pixels = [[f32; SIDE]; SIDE];
 
 /// How bright a frame shows what the template has: `gain * template + bias`.
@@ -62,7 +68,7 @@ pub(super) struct Fit {
     /// Root mean square of what is left over around the middle, against what noise and a misplacement of a third of a pixel explain: about 1
     /// where the frame shows the template.
     pub misfit: f32,
-    /// Smaller eigenvalue of the data's information about the place, 1/px^2.
+    /// Smaller eigenvalue of what the block's middle says about the place, 1/px^2.
     pub information: f32,
     /// Root mean square of what is left over, luma.
     pub residual: f32,
@@ -128,13 +134,14 @@ fn bell(deviation: f32) -> Pixels {
 pub(super) struct Bells {
     wide: Pixels,
     narrow: Pixels,
+    medium: Pixels,
     /// Deviation of a pixel that shows the same thing, luma: noise, compression, resampling.
     pub noise: f32,
 }
 
 impl Bells {
     pub fn new(noise: f32) -> Self {
-        Self { wide: bell(4.0), narrow: bell(1.8), noise }
+        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(kp(2, 3.0)), noise }
     }
 }
 
@@ -150,6 +157,9 @@ impl Template {
         }
         let mut template = Self { value, slope_x: [[0.0; SIDE]; SIDE], slope_y: [[0.0; SIDE]; SIDE], weight: bells.wide };
         let mut total = 0.0;
+        let m = SIDE / 2;
+        let middle = 0.25 * (value[m][m] + value[m][m - 1] + value[m - 1][m] + value[m - 1][m - 1]);
+        let (least, sharp) = (kp(0, 0.15), 1.0 / (kp(1, 0.08) * kp(1, 0.08)));
         dispatch(|| {
             for j in 1..SIDE - 1 {
                 for i in 1..SIDE - 1 {
@@ -157,23 +167,27 @@ impl Template {
                     template.slope_y[j][i] = 0.5 * (value[j + 1][i] - value[j - 1][i]);
                 }
                 for i in 0..SIDE {
-                    template.weight[j][i] *= inside[j][i];
-                    total += template.weight[j][i];
+                    total += template.weight[j][i] * inside[j][i];
+                    let unlike = (value[j][i] - middle) * (value[j][i] - middle) * sharp;
+                    template.weight[j][i] *= inside[j][i] * (least + (1.0 - least) / (1.0 + unlike * unlike));
                 }
             }
         });
         (total > 8.0).then_some(template)
     }
 
-    /// Smaller eigenvalue of what the template can say about its place, 1/px^2.
+    /// Smaller eigenvalue of what the template's middle can say about its place, 1/px^2.
     pub fn information(&self, bells: &Bells) -> f32 {
-        let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
-        for j in 0..SIDE {
+        let mut lanes = [[0.0f32; SIDE]; 3];
+        for j in 1..SIDE - 1 {
             for i in 0..SIDE {
-                let (x, y, w) = (self.slope_x[j][i], self.slope_y[j][i], self.weight[j][i]);
-                (xx, xy, yy) = (xx + w * x * x, xy + w * x * y, yy + w * y * y);
+                let (x, y, w) = (self.slope_x[j][i], self.slope_y[j][i], bells.medium[j][i] * self.weight[j][i]);
+                lanes[0][i] += w * x * x;
+                lanes[1][i] += w * x * y;
+                lanes[2][i] += w * y * y;
             }
         }
+        let [xx, xy, yy] = lanes.map(|lane| lane.iter().sum::<f32>());
         smaller_eigenvalue(xx, xy, yy) / (bells.noise * bells.noise)
     }
 
@@ -208,8 +222,8 @@ impl Template {
             tolerance = (2.5 * (squares / total).sqrt()).clamp(SMALLEST_TOLERANCE, LARGEST_TOLERANCE);
             let certain = light.gain * light.gain / (bells.noise * bells.noise);
             if step == steps {
-                let information = certain * smaller_eigenvalue(xx, xy, yy);
                 let misfit = self.misfit(&value, &inside, light, bells);
+                let information = self.information(bells) * light.gain * light.gain;
                 return Some(Fit { place, light, misfit, information, residual: (squares / total).sqrt() });
             }
             let (mut a, b, mut c) = (xx * certain, xy * certain, yy * certain);
@@ -261,6 +275,7 @@ impl Template {
     /// See [`Fit::misfit`].
     #[inline(always)]
     fn misfit(&self, value: &Pixels, inside: &Pixels, light: Light, bells: &Bells) -> f32 {
+        let allowed = (kp(16, 3.0) * bells.noise).clamp(0.003, MISFIT_NOISE);
         let (mut wrong, mut explained) = ([0.0f32; SIDE], [0.0f32; SIDE]);
         for j in 1..SIDE - 1 {
             for i in 0..SIDE {
@@ -268,20 +283,11 @@ impl Template {
                 let steep = self.slope_x[j][i] * self.slope_x[j][i] + self.slope_y[j][i] * self.slope_y[j][i];
                 let w = if self.weight[j][i] > 0.0 { bells.narrow[j][i] * inside[j][i] } else { 0.0 };
                 wrong[i] += w * r * r;
-                explained[i] += w * (MISFIT_NOISE * MISFIT_NOISE + 0.06 * steep);
+                explained[i] += w * (allowed * allowed + 0.06 * steep);
             }
         }
         let (wrong, explained): (f32, f32) = (wrong.iter().sum(), explained.iter().sum());
         (wrong / explained.max(1e-9)).sqrt()
-    }
-
-    /// The misfit of the template at `place`, without a search.
-    pub fn misfit_at(&self, level: &Mask, place: Vec2, light: Light, bells: &Bells) -> f32 {
-        dispatch(|| {
-            let (mut value, mut inside) = ([[0.0; SIDE]; SIDE], [[1.0; SIDE]; SIDE]);
-            cut(level, place, &mut value, &mut inside);
-            self.misfit(&value, &inside, light, bells)
-        })
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
-use super::block::{Bells, Fit, Light, Prior, Template};
+use super::block::{Bells, Fit, Light, Prior, Template, kp};
 use super::cut::CutDetector;
 use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
 use super::pyramid::Pyramid;
@@ -32,7 +32,7 @@ const FOUND: f32 = 1.7;
 const TEXTURED: f32 = 60.0;
 /// Deviation of a pixel from what it showed before, luma: the most and the least that is believed.
 const LARGEST_NOISE: f32 = 0.012;
-const SMALLEST_NOISE: f32 = 0.003;
+const SMALLEST_NOISE: f32 = 0.001;
 /// Neighbours a point needs; where the user chose fewer, helpers are added around it.
 const FEWEST_NEIGHBOURS: usize = 8;
 /// Helpers' distances from a lone point, px.
@@ -228,9 +228,13 @@ impl LucasKanade {
             .iter()
             .filter_map(|n| {
                 let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
+                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + kp(5, FLOOR)) })
             })
             .collect();
+        // As before, where nobody has anything to say.
+        let mut voices = voices;
+        voices.push(Voice { from: Vec2::ZERO, place: point.place + point.velocity, say: kp(6, 0.05) });
+        let voices = voices;
         let total: f32 = voices.iter().map(|voice| voice.say).sum();
         // What the neighbourhood may be doing: as the point itself, or as its neighbours one by one.
         let mut starts: Vec<Vec2> = own.iter().map(|own| own.place).collect();
@@ -270,7 +274,8 @@ impl LucasKanade {
             // Whoever disagrees with everybody must look clearly better.
             let share = agreed.support / total.max(0.01);
             let sudden = (agreed.place - point.place - point.velocity).length_squared();
-            let price = outcome.misfit.min(6.0).powi(2) - 1.5 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
+            let price =
+                outcome.misfit.min(6.0).powi(2) - kp(8, 1.5) * share.clamp(0.003, 1.0).ln() + kp(7, 0.7) * (1.0 + 0.25 * sudden).ln();
             if best.as_ref().is_none_or(|(least, _)| price < *least) {
                 best = Some((price, outcome));
             }
@@ -285,7 +290,7 @@ impl LucasKanade {
     fn judge(&self, point: &Point, start: Vec2, agreed: &Consensus, now: &Pyramid, inside: &dyn Fn(Vec2) -> bool) -> Outcome {
         let alone = agreed.support <= 0.01;
         let variance = agreed.spread * agreed.spread + 0.1 + if point.visible { 0.0 } else { 0.5 };
-        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { 6.0 / variance } };
+        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { kp(9, 6.0) / variance } };
         let shape = agreed.shape;
         let mut outcome = Outcome {
             place: agreed.place,
@@ -403,7 +408,7 @@ impl LucasKanade {
                 for n in &mut list {
                     let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
                     let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
-                    n.strife = (along.fold(0.0, f32::max) / 0.1).min(2.0);
+                    n.strife = (along.fold(0.0, f32::max) / kp(3, 0.05)).min(kp(4, 3.5));
                 }
                 list
             })

@@ -9,6 +9,7 @@ mod cache;
 mod clip_tracks;
 mod cut;
 mod long_term;
+mod measure;
 mod neighbours;
 mod pyramid;
 mod sight;
@@ -24,6 +25,7 @@ use crate::picture::Mask;
 pub use cache::{cached_tracks_path, track_clip_cached};
 pub use clip_tracks::{ClipTracks, track_clip};
 pub use long_term::LucasKanade;
+pub use measure::{ClipReport, there_and_back, tracking_speed};
 
 /// Longest side of the picture that tracking works on, px: finer detail costs time and gives nothing.
 pub const MAX_SIDE: usize = 4096;
