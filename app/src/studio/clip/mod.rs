@@ -97,6 +97,8 @@ struct Clip {
     /// When playing began, seconds of the window's clock, and at which frame.
     playing: Option<(f64, usize)>,
     tracking: Option<Tracking>,
+    /// Whether tracking was stopped or failed: it is not begun again unasked.
+    untracked: bool,
     tracked: Option<Arc<Tracked>>,
     landing: Option<Job<(Transfer, ClipMotion)>>,
     landed: Option<(Transfer, ClipMotion)>,
@@ -120,6 +122,7 @@ impl ClipPanel {
             thumbnails: Default::default(),
             playing: None,
             tracking: None,
+            untracked: false,
             tracked: None,
             landing: None,
             landed: None,
@@ -209,6 +212,7 @@ impl ClipPanel {
         }
         if let Some(answer) = clip.tracking.as_ref().and_then(Tracking::poll) {
             clip.tracking = None;
+            clip.untracked = !matches!(answer, Ok(Some(_)));
             match answer {
                 Ok(tracked) => clip.tracked = tracked.map(Arc::new),
                 Err(error) => self.problems.push(error.to_string()),
@@ -315,7 +319,7 @@ impl ClipPanel {
             return;
         }
         let Some(tracked) = &clip.tracked else {
-            if ui.add(theme::primary_button(tokens, texts::TRACK)).on_hover_text(texts::TRACK_TIP).clicked() || used {
+            if ui.add(theme::primary_button(tokens, texts::TRACK)).on_hover_text(texts::TRACK_TIP).clicked() || (used && !clip.untracked) {
                 clip.tracking = Some(Tracking::start(clip.path.clone(), data.join("tracks"), clip.wake.clone()));
             }
             return;

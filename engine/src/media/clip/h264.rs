@@ -52,7 +52,8 @@ impl Mp4Clip {
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let io = |error: std::io::Error| Refusal::Broken(cannot_read(path, &error));
         let mut file = File::open(path).map_err(io)?;
-        let track = mp4::read(path, &mut file)?;
+        let length = file.metadata().map_err(io)?.len();
+        let track = mp4::read(path, &mut file, length)?;
         let damaged = || Refusal::Broken(Error::file(path, "is damaged: its parameters of H.264 make no sense; copy the clip again"));
         let (nal_length, sets) = parameter_sets(&track.parameters).ok_or_else(damaged)?;
         let first = sets.iter().find(|set| set.first().is_some_and(|byte| byte & 31 == 7));

@@ -261,9 +261,8 @@ fn outside_mdat(bytes: &[u8]) -> Vec<usize> {
 
 #[test]
 fn a_damaged_index_never_panics_hangs_or_allocates_what_it_claims() {
-    let folder = tempfile::tempdir().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let path = folder.path().join("x.mp4");
+    let path = Path::new("x.mp4");
     for name in ["bframes.mp4", "edited.mp4", "rotated.mp4", "sound.mp4", "varying.mp4"] {
         let bytes = fs::read(fixture(name)).unwrap();
         let places = outside_mdat(&bytes);
@@ -276,9 +275,7 @@ fn a_damaged_index_never_panics_hangs_or_allocates_what_it_claims() {
             if rng.random_bool(0.1) {
                 bytes.truncate(rng.random_range(0..bytes.len()));
             }
-            fs::write(&path, &bytes).unwrap();
-            let mut file = fs::File::open(&path).unwrap();
-            if let Ok(track) = mp4::read(&path, &mut file) {
+            if let Ok(track) = mp4::read(path, &mut std::io::Cursor::new(&bytes), bytes.len() as u64) {
                 // At least a byte each, so never more than the file has.
                 assert!(track.samples.len() <= bytes.len() && track.times.len() == track.shown.len());
                 assert!(track.samples.iter().all(|s| s.offset + u64::from(s.size) <= bytes.len() as u64));
