@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::media::picture_file::load_picture;
 use crate::motion::camera::{Camera, Lens, View};
 use crate::motion::depth::DepthMap;
-use crate::motion::npz::load_plane;
+use crate::motion::npz::read_plane;
 use crate::picture::{Mask, Picture};
 use crate::{Error, Result};
 
@@ -45,7 +45,7 @@ impl StereoPair {
     pub fn motorcycle(folder: &Path) -> Result<Self> {
         let file = |name: &str| folder.join(name);
         let (left, right) = (load_picture(&file("motorcycle_left.png"))?, load_picture(&file("motorcycle_right.png"))?);
-        let mut disparity = load_plane(&file("motorcycle_disp.npz"))?;
+        let mut disparity = read_plane(&file("motorcycle_disp.npz"))?;
         for (name, size) in
             [("motorcycle_left.png", (left.width, left.height)), ("motorcycle_disp.npz", (disparity.width, disparity.height))]
         {

@@ -396,7 +396,7 @@ fn a_path_goes_out_as_a_file_and_comes_back() {
     let input = CameraInput { work: &work, picture: &picture, playhead: 0.0 };
     let wake: Wake = Arc::new(|| {});
     let file = work.project.folder().join("camera.json");
-    let mut done = |panel: &mut CameraPanel, which: CameraFile, file: &Path| {
+    let done = |panel: &mut CameraPanel, which: CameraFile, file: &Path| {
         assert!(panel.take_file(which, file, &input, &wake).is_none());
         let begin = Instant::now();
         loop {
