@@ -57,6 +57,7 @@ pub(super) struct Sight {
 #[derive(Clone, Copy)]
 struct Seen {
     source: Vec2,
+    place: Vec2,
     layer: u16,
     inverse: f32,
 }
@@ -90,7 +91,7 @@ impl Sight {
                 // A cast to an index keeps what is below 0 at 0.
                 low.floor() as usize..if high < 0.0 { 0 } else { (high as usize + 1).min(count) }
             };
-            let seen = Seen { source: sample.source, layer: sample.layer, inverse };
+            let seen = Seen { source: sample.source, place, layer: sample.layer, inverse };
             for (row, column) in span(place.y, rows).flat_map(|row| span(place.x, columns).map(move |column| (row, column))) {
                 let cell = &mut cells[row * columns + column];
                 if cell.is_none_or(|last| seen.hides(&last)) {
@@ -101,8 +102,9 @@ impl Sight {
         Self { view, relief, cell_px, columns, rows, cells }
     }
 
-    /// Where a point of `layer` is in the frame, and whether something hides it there; `surface` is its layer's motion.
-    pub fn shown(&self, source: Vec2, layer: usize, surface: impl Fn(Vec2) -> Vec2) -> (Vec2, bool) {
+    /// Where a point of `layer` is in the frame, and whether something hides it there; `surface` is its layer's motion, and `holds` says
+    /// whether a layer has a source.
+    pub fn shown(&self, source: Vec2, layer: usize, surface: impl Fn(Vec2) -> Vec2, holds: impl Fn(usize, Vec2) -> bool) -> (Vec2, bool) {
         let project = |source: Vec2| self.view.project(surface(source), self.relief.depth.at(source));
         let Some((place, inverse)) = project(source) else { return (surface(source), true) };
         let place = place.clamp(Vec2::splat(-FARTHEST_PX), Vec2::splat(FARTHEST_PX));
@@ -111,6 +113,11 @@ impl Sight {
         // be across an edge.
         let slope = |way: Vec2| {
             let one_side = |way: Vec2| {
+                // Beyond the picture the depth of its border goes on, which is no slope.
+                let last = Vec2::new(self.relief.depth.inverse.width as f32, self.relief.depth.inverse.height as f32);
+                if (source + way).cmplt(Vec2::ZERO).any() || (source + way).cmpge(last).any() {
+                    return None;
+                }
                 let (other, near) = project(source + way)?;
                 Some((near - inverse).abs() / other.distance(place).max(1e-3))
             };
@@ -122,7 +129,10 @@ impl Sight {
         let within_cell = (slope(Vec2::X * self.relief.step_px) + slope(Vec2::Y * self.relief.step_px)) * self.cell_px * 2.0;
         let nearer = front.inverse - inverse;
         let own = inverse.max(front.inverse);
-        let is_above = usize::from(front.layer) > layer && nearer > -(SLACK * own + within_cell);
+        // The cell is coarser than the border of a layer that lies on another.
+        let is_above = usize::from(front.layer) > layer
+            && nearer > -(SLACK * own + within_cell)
+            && holds(usize::from(front.layer), front.source + (place - front.place));
         (place, is_above || nearer > SLACK * own + within_cell)
     }
 
@@ -214,7 +224,7 @@ mod tests {
                 let sight = sight(surface, position, yaw_deg);
                 for i in 0..2000 {
                     let source = Vec2::new((i * 37 % 1600) as f32 * 0.1, (i * 53 % 1000) as f32 * 0.1);
-                    let (place, is_hidden) = sight.shown(source, 0, |source| source);
+                    let (place, is_hidden) = sight.shown(source, 0, |source| source, |_, _| true);
                     assert!(!is_hidden || sight.view.project(source, sight.relief.depth.at(source)).is_none(), "{source} at {place}");
                 }
             }
@@ -230,7 +240,7 @@ mod tests {
         let (mut hidden, mut shown) = (0, 0);
         for x in 0..160 {
             let source = Vec2::new(x as f32 + 0.5, 50.5);
-            let (place, is_hidden) = sight.shown(source, 0, |source| source);
+            let (place, is_hidden) = sight.shown(source, 0, |source| source, |_, _| true);
             let inverse = if is_near(x) { 0.5 } else { 0.1 };
             assert!((place.x - (source.x - shift(inverse))).abs() < 1e-2);
             let (inside, outside) =
