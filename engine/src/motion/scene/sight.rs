@@ -18,6 +18,8 @@ const SAMPLES: usize = 320;
 const LEAST_STEP_PX: f32 = 2.0;
 /// What is nearer by less than this share hides nothing by its depth.
 const SLACK: f32 = 0.05;
+/// What changes by more than this share within a cell and a half is another surface.
+const TORN: f32 = 0.4;
 /// A sample covers at most this many cells to each side: nearer things are known by several samples anyway.
 const MOST_CELLS: f32 = 8.0;
 /// Steps of the search for the source of a place, and how near it must come, px.
@@ -109,24 +111,26 @@ impl Sight {
         let Some((place, inverse)) = project(source) else { return (surface(source), true) };
         let place = place.clamp(Vec2::splat(-FARTHEST_PX), Vec2::splat(FARTHEST_PX));
         let Some(front) = self.cell(place) else { return (place, false) };
-        // How much the point's own surface comes nearer within a cell: of both sides of the point the flatter one, as the other may
-        // be across an edge.
-        let slope = |way: Vec2| {
+        // How much the point's own surface comes nearer within a cell, by the steeper of both sides that are still this surface: a crease
+        // counts, an edge does not.
+        let slope = |axis: Vec2| {
             let one_side = |way: Vec2| {
                 // Beyond the picture the depth of its border goes on, which is no slope.
                 let last = Vec2::new(self.relief.depth.inverse.width as f32, self.relief.depth.inverse.height as f32);
                 if (source + way).cmplt(Vec2::ZERO).any() || (source + way).cmpge(last).any() {
-                    return None;
+                    return 0.0;
                 }
-                let (other, near) = project(source + way)?;
-                Some((near - inverse).abs() / other.distance(place).max(1e-3))
+                match project(source + way) {
+                    Some((other, near)) if (near - inverse).abs() <= TORN * near.max(inverse) => {
+                        (near - inverse).abs() / other.distance(place).max(1e-3)
+                    }
+                    _ => 0.0,
+                }
             };
-            match (one_side(way), one_side(-way)) {
-                (Some(a), Some(b)) => a.min(b),
-                (a, b) => a.or(b).unwrap_or(0.0),
-            }
+            let way = axis * (self.cell_px + self.relief.step_px);
+            one_side(way).max(one_side(-way))
         };
-        let within_cell = (slope(Vec2::X * self.relief.step_px) + slope(Vec2::Y * self.relief.step_px)) * self.cell_px * 2.0;
+        let within_cell = (slope(Vec2::X) + slope(Vec2::Y)) * self.cell_px * 2.0;
         let nearer = front.inverse - inverse;
         let own = inverse.max(front.inverse);
         // The cell is coarser than the border of a layer that lies on another.
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn no_point_of_a_slanted_surface_is_hidden_by_it() {
         // A wall that leads far away, and a ground.
-        let surfaces: [fn(usize, usize) -> f32; 2] = [|x, _| 0.02 + x as f32 * 0.006, |_, y| 0.02 + (y as f32 - 20.0).max(0.0) * 0.012];
+        let surfaces: [fn(usize, usize) -> f32; 2] = [|x, _| 0.05 + x as f32 * 0.003, |_, y| 0.083 + (y as f32 - 20.0).max(0.0) * 0.006];
         for surface in surfaces {
             for (position, yaw_deg) in [
                 (Vec3::new(0.3, 0.0, 0.0), 0.0),
