@@ -456,7 +456,8 @@ impl Scene {
         let place = moment.motions[layer].apply(source);
         match &moment.sight {
             Some(sight) => {
-                let (place, is_hidden) = sight.shown(source, layer, |source| moment.motions[layer].apply(source));
+                let holds = |layer: usize, source| layer.checked_sub(1).is_some_and(|object| self.has(object, source, SOFT_HIDES));
+                let (place, is_hidden) = sight.shown(source, layer, |source| moment.motions[layer].apply(source), holds);
                 (place, !is_hidden && self.inside(place))
             }
             None => (place, self.inside(place) && self.front_layer(moment, place, layer).is_none()),

@@ -163,19 +163,23 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_used_are_told() {
-        let good = path().to_json(PICTURE, 2).unwrap();
-        let refused = |from: &str, to: &str, words: &str| {
-            let message = path().from_json(&good.replacen(from, to, 1), PICTURE).unwrap_err().to_string();
+        let good: serde_json::Value = serde_json::from_str(&path().to_json(PICTURE, 2).unwrap()).unwrap();
+        let refused = |place: &str, value: serde_json::Value, words: &str| {
+            let mut bad = good.clone();
+            *bad.pointer_mut(place).unwrap() = value;
+            let message = path().from_json(&bad.to_string(), PICTURE).unwrap_err().to_string();
             assert!(message.contains(words) && !message.contains('\n'), "{message}");
         };
-        refused("{", "[", "is not understood");
-        refused("kinebrush-camera", "other", "is `other` version 1");
-        refused("\"fps\": 16.0", "\"fps\": 0", "has 0 frames a second");
-        refused("\"fov_deg\": 50", "\"fov_deg\": 180", "keys[0].fov_deg: is 180");
-        refused("\"frame\": 1.0", "\"frame\": 0.0", "where the key before is too");
-        refused("1.0,\n", "7e9,\n", "");
-        refused("1.0,", "-1.0,", "");
-        assert!(path().from_json(&good.replace("1.0", "-1.0"), PICTURE).is_err());
+        refused("", 3.into(), "is not understood");
+        refused("/format", "other".into(), "is `other` version 1");
+        refused("/fps", 0.into(), "has 0 frames a second");
+        refused("/frames", serde_json::json!([]), "has no frame");
+        refused("/frames/0/fov_deg", 180.into(), "keys[0].fov_deg: is 180");
+        refused("/frames/1/frame", 0.into(), "where the key before is too");
+        refused("/frames/1/matrix/0/3", 7e9.into(), "keys[1].position: is (7000000000");
+        refused("/frames/0/matrix/0/0", (-1.0).into(), "frames[0].matrix is no place and rotation");
+        refused("/frames/0/matrix/0/1", 0.5.into(), "frames[0].matrix is no place and rotation");
+        refused("/frames/0/matrix/1", serde_json::json!([0, 0, 0, 0]), "frames[0].matrix is no place and rotation");
     }
 
     #[test]

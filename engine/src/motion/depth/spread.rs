@@ -9,8 +9,8 @@ use crate::picture::{Grid, Mask, Picture};
 
 /// Colour distance (Oklab) over which a connection fades.
 const CONTRAST: f32 = 0.04;
-/// What is left of a connection across any edge.
-const LEAK: f32 = 3e-5;
+/// What is left of a connection across any edge: enough that a glint takes the depth of what it lies on.
+const LEAK: f32 = 3e-4;
 /// Over-relaxation: best for regions of some 100 px; larger ones are settled on a smaller copy first.
 const RELAXATION: f32 = 1.96;
 

@@ -18,6 +18,8 @@ const SAMPLES: usize = 320;
 const LEAST_STEP_PX: f32 = 2.0;
 /// What is nearer by less than this share hides nothing by its depth.
 const SLACK: f32 = 0.05;
+/// What changes by more than this share within a cell and a half is another surface.
+const TORN: f32 = 0.4;
 /// A sample covers at most this many cells to each side: nearer things are known by several samples anyway.
 const MOST_CELLS: f32 = 8.0;
 /// Steps of the search for the source of a place, and how near it must come, px.
@@ -57,6 +59,7 @@ pub(super) struct Sight {
 #[derive(Clone, Copy)]
 struct Seen {
     source: Vec2,
+    place: Vec2,
     layer: u16,
     inverse: f32,
 }
@@ -90,7 +93,7 @@ impl Sight {
                 // A cast to an index keeps what is below 0 at 0.
                 low.floor() as usize..if high < 0.0 { 0 } else { (high as usize + 1).min(count) }
             };
-            let seen = Seen { source: sample.source, layer: sample.layer, inverse };
+            let seen = Seen { source: sample.source, place, layer: sample.layer, inverse };
             for (row, column) in span(place.y, rows).flat_map(|row| span(place.x, columns).map(move |column| (row, column))) {
                 let cell = &mut cells[row * columns + column];
                 if cell.is_none_or(|last| seen.hides(&last)) {
@@ -101,28 +104,39 @@ impl Sight {
         Self { view, relief, cell_px, columns, rows, cells }
     }
 
-    /// Where a point of `layer` is in the frame, and whether something hides it there; `surface` is its layer's motion.
-    pub fn shown(&self, source: Vec2, layer: usize, surface: impl Fn(Vec2) -> Vec2) -> (Vec2, bool) {
+    /// Where a point of `layer` is in the frame, and whether something hides it there; `surface` is its layer's motion, and `holds` says
+    /// whether a layer has a source.
+    pub fn shown(&self, source: Vec2, layer: usize, surface: impl Fn(Vec2) -> Vec2, holds: impl Fn(usize, Vec2) -> bool) -> (Vec2, bool) {
         let project = |source: Vec2| self.view.project(surface(source), self.relief.depth.at(source));
         let Some((place, inverse)) = project(source) else { return (surface(source), true) };
         let place = place.clamp(Vec2::splat(-FARTHEST_PX), Vec2::splat(FARTHEST_PX));
         let Some(front) = self.cell(place) else { return (place, false) };
-        // How much the point's own surface comes nearer within a cell: of both sides of the point the flatter one, as the other may
-        // be across an edge.
-        let slope = |way: Vec2| {
+        // How much the point's own surface comes nearer within a cell, by the steeper of both sides that are still this surface: a crease
+        // counts, an edge does not.
+        let slope = |axis: Vec2| {
             let one_side = |way: Vec2| {
-                let (other, near) = project(source + way)?;
-                Some((near - inverse).abs() / other.distance(place).max(1e-3))
+                // Beyond the picture the depth of its border goes on, which is no slope.
+                let last = Vec2::new(self.relief.depth.inverse.width as f32, self.relief.depth.inverse.height as f32);
+                if (source + way).cmplt(Vec2::ZERO).any() || (source + way).cmpge(last).any() {
+                    return 0.0;
+                }
+                match project(source + way) {
+                    Some((other, near)) if (near - inverse).abs() <= TORN * near.max(inverse) => {
+                        (near - inverse).abs() / other.distance(place).max(1e-3)
+                    }
+                    _ => 0.0,
+                }
             };
-            match (one_side(way), one_side(-way)) {
-                (Some(a), Some(b)) => a.min(b),
-                (a, b) => a.or(b).unwrap_or(0.0),
-            }
+            let way = axis * (self.cell_px + self.relief.step_px);
+            one_side(way).max(one_side(-way))
         };
-        let within_cell = (slope(Vec2::X * self.relief.step_px) + slope(Vec2::Y * self.relief.step_px)) * self.cell_px * 2.0;
+        let within_cell = (slope(Vec2::X) + slope(Vec2::Y)) * self.cell_px * 2.0;
         let nearer = front.inverse - inverse;
         let own = inverse.max(front.inverse);
-        let is_above = usize::from(front.layer) > layer && nearer > -(SLACK * own + within_cell);
+        // The cell is coarser than the border of a layer that lies on another.
+        let is_above = usize::from(front.layer) > layer
+            && nearer > -(SLACK * own + within_cell)
+            && holds(usize::from(front.layer), front.source + (place - front.place));
         (place, is_above || nearer > SLACK * own + within_cell)
     }
 
@@ -203,7 +217,7 @@ mod tests {
     #[test]
     fn no_point_of_a_slanted_surface_is_hidden_by_it() {
         // A wall that leads far away, and a ground.
-        let surfaces: [fn(usize, usize) -> f32; 2] = [|x, _| 0.02 + x as f32 * 0.006, |_, y| 0.02 + (y as f32 - 20.0).max(0.0) * 0.012];
+        let surfaces: [fn(usize, usize) -> f32; 2] = [|x, _| 0.05 + x as f32 * 0.003, |_, y| 0.083 + (y as f32 - 20.0).max(0.0) * 0.006];
         for surface in surfaces {
             for (position, yaw_deg) in [
                 (Vec3::new(0.3, 0.0, 0.0), 0.0),
@@ -214,7 +228,7 @@ mod tests {
                 let sight = sight(surface, position, yaw_deg);
                 for i in 0..2000 {
                     let source = Vec2::new((i * 37 % 1600) as f32 * 0.1, (i * 53 % 1000) as f32 * 0.1);
-                    let (place, is_hidden) = sight.shown(source, 0, |source| source);
+                    let (place, is_hidden) = sight.shown(source, 0, |source| source, |_, _| true);
                     assert!(!is_hidden || sight.view.project(source, sight.relief.depth.at(source)).is_none(), "{source} at {place}");
                 }
             }
@@ -230,7 +244,7 @@ mod tests {
         let (mut hidden, mut shown) = (0, 0);
         for x in 0..160 {
             let source = Vec2::new(x as f32 + 0.5, 50.5);
-            let (place, is_hidden) = sight.shown(source, 0, |source| source);
+            let (place, is_hidden) = sight.shown(source, 0, |source| source, |_, _| true);
             let inverse = if is_near(x) { 0.5 } else { 0.1 };
             assert!((place.x - (source.x - shift(inverse))).abs() < 1e-2);
             let (inside, outside) =
