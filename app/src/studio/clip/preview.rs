@@ -3,7 +3,7 @@
 //! Invariant: a track has one colour wherever it is drawn, by its quality. Guarded by the tests of this folder.
 
 use eframe::egui::{
-    Button, Color32, Painter, PointerButton, Pos2, Rect, Role, Sense, Stroke as Line, StrokeKind, Ui, WidgetInfo, lerp, pos2, vec2,
+    Color32, Painter, PointerButton, Pos2, Rect, Role, Sense, Stroke as Line, StrokeKind, Ui, WidgetInfo, lerp, pos2, vec2,
 };
 use kinebrush_engine::media::clip::ClipInfo;
 use kinebrush_engine::motion::npz::Tracks;
@@ -11,6 +11,7 @@ use kinebrush_engine::motion::npz::Tracks;
 use super::reader::THUMBNAILS;
 use super::*;
 use crate::studio::theme::Tokens;
+use crate::studio::timeline::{Icon, button};
 
 /// Frames that a track is drawn back over.
 const TAIL: usize = 8;
@@ -169,17 +170,16 @@ impl ClipPanel {
             wanted = Some((share * (frames - 1) as f32).round() as usize);
         }
         ui.horizontal(|ui| {
-            let small = |text: &str| Button::new(text).min_size(vec2(30.0, 0.0));
             let at = clip.frame;
-            if ui.add(small("‹")).on_hover_text(texts::BACK).accessible_name(texts::BACK).clicked() {
+            if button(ui, Icon::Back, "", texts::BACK, texts::BACK, false).clicked() {
                 wanted = Some(at.saturating_sub(1));
             }
-            let (sign, name) = if clip.playing.is_some() { ("⏸", texts::PAUSE) } else { ("▶", texts::PLAY) };
-            if ui.add(small(sign)).on_hover_text(name).accessible_name(name).clicked() {
+            let (icon, name) = if clip.playing.is_some() { (Icon::Pause, texts::PAUSE) } else { (Icon::Play, texts::PLAY) };
+            if button(ui, icon, "", name, name, false).clicked() {
                 let now = ui.input(|input| input.time);
                 clip.playing = if clip.playing.is_some() { None } else { Some((now, at)) };
             }
-            if ui.add(small("›")).on_hover_text(texts::ON).accessible_name(texts::ON).clicked() {
+            if button(ui, Icon::Forward, "", texts::ON, texts::ON, false).clicked() {
                 wanted = Some((at + 1).min(frames - 1));
             }
             ui.label(format!("{:.2} s  {}/{}", at as f64 / info.fps, at + 1, frames));
