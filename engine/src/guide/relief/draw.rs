@@ -10,24 +10,17 @@ use rayon::prelude::*;
 use super::super::layers::{Layers, reach_bit};
 use super::super::texture::Footprint;
 use super::super::warp::{GuideFrame, Pixel, mix};
+use super::raster::{BACK, BAND, Seen, Surface, cover};
 use super::{Relief, Sheet};
 use crate::motion::camera::View;
 use crate::motion::frame_motion::FrameMotion;
 use crate::motion::layer_motion::LayerMotion;
 
-/// Rows that are drawn together.
-const BAND: usize = 16;
-/// Triangles are this much larger than they are, so that no crack opens where large ones meet small ones, px.
-const SEAM_PX: f32 = 0.03;
 /// What is this much nearer, by ratio and in px of parallax, is clearly nearer.
 const NEARER: f32 = 1.15;
 const NEARER_PX: f32 = 6.0;
 /// Where front and back are as far to this share, the front counts.
 const SAME: f32 = 0.999;
-/// In a triangle's number: it belongs to the back.
-const BACK: u32 = 1 << 31;
-/// A corner farther from the frame than this is behind the camera for all that it matters, px.
-const FARTHEST: f32 = 1e6;
 /// Side lengths of a pixel's footprint up to which one sample will do; as [`Footprint::of`] sees it.
 const SINGLE: f32 = 1.25;
 
@@ -40,33 +33,6 @@ pub struct Workspace {
     bands: Vec<Band>,
 }
 
-/// A sheet as the camera sees it.
-#[derive(Debug, Default)]
-struct Seen {
-    corners: Vec<Projected>,
-    opaque: Bins,
-    rim: Bins,
-}
-
-/// A corner in the frame.
-#[derive(Clone, Copy, Debug, Default)]
-struct Projected {
-    /// Where, px of the frame.
-    place: Vec2,
-    /// 1 / Z of [`View`]; 0 if the corner is behind the camera.
-    nearness: f32,
-    /// Inverse depth from where the camera is.
-    inverse_depth: f32,
-}
-
-/// Triangles by the bands that they touch.
-#[derive(Debug, Default)]
-struct Bins {
-    /// Where each band's triangles begin, and where the last one's end.
-    starts: Vec<u32>,
-    triangles: Vec<u32>,
-}
-
 /// A band of rows.
 #[derive(Debug, Default)]
 struct Band {
@@ -74,16 +40,6 @@ struct Band {
     objects: Vec<Surface>,
     fragments: Vec<Fragment>,
     hits: Vec<Hit>,
-}
-
-/// What is nearest at each pixel of a band.
-#[derive(Debug, Default)]
-struct Surface {
-    inverse_depth: Vec<f32>,
-    /// Number of the triangle + 1, 0 for none.
-    triangle: Vec<u32>,
-    /// Whether anything was drawn.
-    any: bool,
 }
 
 /// A pixel of a rim.
@@ -169,140 +125,6 @@ impl Workspace {
             buffers.rims(&scene, band, &mut sampler, &mut at);
             buffers.objects(&scene, band, &mut sampler, &mut at);
         });
-    }
-}
-
-impl Seen {
-    /// Becomes `sheet` at `motion`, seen by `view`, in a frame of `size`.
-    fn set(&mut self, sheet: &Sheet, motion: &LayerMotion, view: &View, scale: Vec2, size: (usize, usize)) {
-        let project = |corner: &super::Corner| {
-            let place = motion.apply(corner.place);
-            let seen = view.project(place, corner.inverse_depth).map(|(place, w)| (place * scale, w));
-            match seen {
-                Some((place, inverse_depth)) if place.abs().max_element() < FARTHEST && inverse_depth.is_finite() => {
-                    let nearness = view.nearness(motion.apply(corner.place), corner.inverse_depth);
-                    Projected { place, nearness, inverse_depth }
-                }
-                _ => Projected::default(),
-            }
-        };
-        sheet.corners.par_iter().with_min_len(1024).map(project).collect_into_vec(&mut self.corners);
-        self.opaque.set(&sheet.opaque, &self.corners, size);
-        self.rim.set(&sheet.rim, &self.corners, size);
-    }
-}
-
-impl Bins {
-    fn set(&mut self, triangles: &[[u32; 3]], corners: &[Projected], (width, height): (usize, usize)) {
-        let bands = height.div_ceil(BAND);
-        self.starts.clear();
-        self.starts.resize(bands + 2, 0);
-        // The bands that a triangle touches; none if any corner is behind the camera.
-        let touched = |triangle: &[u32; 3]| {
-            let [a, b, c] = triangle.map(|i| corners[i as usize]);
-            if a.nearness.min(b.nearness).min(c.nearness) <= 0.0 {
-                return 0..0;
-            }
-            let (low, high) = (a.place.min(b.place).min(c.place) - 0.5, a.place.max(b.place).max(c.place) - 0.5);
-            let first = (low.y - SEAM_PX).ceil().max(0.0) as usize;
-            let end = (high.y + SEAM_PX + 1.0).floor().clamp(0.0, height as f32) as usize;
-            if first >= end || low.x - SEAM_PX >= width as f32 || high.x + SEAM_PX < 0.0 {
-                0..0
-            } else {
-                first / BAND..(end - 1) / BAND + 1
-            }
-        };
-        for triangle in triangles {
-            for band in touched(triangle) {
-                self.starts[band + 2] += 1;
-            }
-        }
-        (2..self.starts.len()).for_each(|i| self.starts[i] += self.starts[i - 1]);
-        self.triangles.resize(self.starts.last().map_or(0, |n| *n as usize), 0);
-        // Afterwards what stood at band + 1 is where band's triangles end.
-        for (i, triangle) in triangles.iter().enumerate() {
-            for band in touched(triangle) {
-                let next = &mut self.starts[band + 1];
-                self.triangles[*next as usize] = i as u32;
-                *next += 1;
-            }
-        }
-    }
-
-    fn of(&self, band: usize) -> &[u32] {
-        &self.triangles[self.starts[band] as usize..self.starts[band + 1] as usize]
-    }
-}
-
-/// Calls `put` with each pixel of a band of `pixels` px that a triangle covers, and its inverse depth there.
-fn cover(corners: [Projected; 3], band: usize, width: usize, pixels: usize, mut put: impl FnMut(usize, f32)) {
-    let [a, b, c] = corners;
-    let area = (b.place - a.place).perp_dot(c.place - a.place);
-    if !(area.abs() > 1e-9) {
-        return;
-    }
-    let top = band * BAND;
-    let (low, high) = (a.place.min(b.place).min(c.place) - 0.5, a.place.max(b.place).max(c.place) - 0.5);
-    let end = |place: f32, size: usize| place.clamp(0.0, size as f32) as usize;
-    let rows =
-        end((low.y - SEAM_PX).ceil() - top as f32, pixels / width)..end((high.y + SEAM_PX).floor() + 1.0 - top as f32, pixels / width);
-    let columns = end((low.x - SEAM_PX).ceil(), width)..end((high.x + SEAM_PX).floor() + 1.0, width);
-    // Share of each corner, affine in the pixel, and how far below 0 it may be.
-    let share = |from: Projected, to: Projected| {
-        let edge = to.place - from.place;
-        let slope = Vec2::new(-edge.y, edge.x) / area;
-        (slope, from.place, -SEAM_PX * edge.length() / area.abs())
-    };
-    let edges = [share(b, c), share(c, a), share(a, b)];
-    for row in rows {
-        let y = (top + row) as f32 + 0.5;
-        let (mut first, mut last) = (columns.start as f32, columns.end as f32 - 1.0);
-        for (slope, from, least) in edges {
-            let at_start = slope.x * (0.5 - from.x) + slope.y * (y - from.y) - least;
-            let place = -at_start / slope.x;
-            if slope.x > 0.0 {
-                first = first.max(place.ceil());
-            } else if slope.x < 0.0 {
-                last = last.min(place.floor());
-            } else if at_start < 0.0 {
-                last = -1.0;
-            }
-        }
-        if !(first <= last) {
-            continue;
-        }
-        let depth_at = |x: usize| {
-            let p = Vec2::new(x as f32 + 0.5, y);
-            let [s, t, u] = edges.map(|(slope, from, _)| slope.dot(p - from));
-            s * a.inverse_depth + t * b.inverse_depth + u * c.inverse_depth
-        };
-        (first as usize..=last as usize).for_each(|x| put(row * width + x, depth_at(x)));
-    }
-}
-
-impl Surface {
-    fn clear(&mut self, pixels: usize) {
-        self.inverse_depth.clear();
-        self.inverse_depth.resize(pixels, -1.0);
-        self.triangle.clear();
-        self.triangle.resize(pixels, 0);
-        self.any = false;
-    }
-
-    /// Draws the opaque triangles of a sheet; `mark` goes into their numbers, and `favour` is how far they may lie behind what is there.
-    fn draw(&mut self, sheet: &Sheet, seen: &Seen, band: usize, width: usize, mark: u32, favour: f32) {
-        let pixels = self.triangle.len();
-        for &i in seen.opaque.of(band) {
-            let corners = sheet.opaque[i as usize].map(|c| seen.corners[c as usize]);
-            cover(corners, band, width, pixels, |pixel, w| {
-                self.any = true;
-                let there = &mut self.inverse_depth[pixel];
-                let favoured = if (self.triangle[pixel] ^ mark) & BACK == 0 { 1.0 } else { favour };
-                if w >= *there * favoured {
-                    (*there, self.triangle[pixel]) = (w, (i + 1) | mark);
-                }
-            });
-        }
     }
 }
 
@@ -518,187 +340,4 @@ impl Sampler {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use std::sync::Arc;
-
-    use glam::{Quat, Vec3};
-
-    use super::super::super::layers::{CutOptions, Fill};
-    use super::super::super::warp::Warper;
-    use super::*;
-    use crate::motion::camera::{Camera, Lens};
-    use crate::motion::depth::DepthMap;
-    use crate::picture::{Mask, Picture};
-
-    const SIZE: (usize, usize) = (160, 120);
-
-    fn in_box(x: usize, y: usize) -> bool {
-        (60..100).contains(&x) && (40..80).contains(&y)
-    }
-
-    fn wall(x: f32, y: f32) -> [f32; 3] {
-        [0.3 + 0.2 * (x * 0.21).sin(), 0.5 + 0.2 * (y * 0.17).cos(), 0.6]
-    }
-
-    /// A red box before a wall; inverse depths 0.5 and 0.1.
-    fn scene() -> (Picture, DepthMap) {
-        let picture = Picture::from_fn(SIZE.0, SIZE.1, |x, y| match in_box(x, y) {
-            true => [0.9, 0.1 + 0.1 * ((x / 3 + y / 3) % 2) as f32, 0.1],
-            false => wall(x as f32, y as f32),
-        });
-        (picture, DepthMap { inverse: Mask::from_fn(SIZE.0, SIZE.1, |x, y| if in_box(x, y) { 0.5 } else { 0.1 }) })
-    }
-
-    fn options() -> CutOptions {
-        CutOptions { plate_margin_px: 16, fill: Fill::PullPush, ..CutOptions::default() }
-    }
-
-    fn lens() -> Lens {
-        Lens { focal_px: 160.0, principal_px: Vec2::new(80.0, 60.0) }
-    }
-
-    fn seen_from(position: Vec3, rotation: Quat) -> View {
-        View::new(&lens(), &Camera { position, rotation, lens: lens() })
-    }
-
-    fn motion(view: Option<View>, objects: usize) -> FrameMotion {
-        FrameMotion { view, ..FrameMotion::flat(LayerMotion::STILL, vec![LayerMotion::STILL; objects]) }
-    }
-
-    fn at_rest() -> View {
-        View { columns: [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO] }
-    }
-
-    #[test]
-    fn at_rest_depth_changes_nothing_bit_for_bit() {
-        let (picture, depth) = scene();
-        let region = Mask::from_fn(SIZE.0, SIZE.1, |x, y| f32::from(in_box(x, y)));
-        let layers = Layers::cut(&picture, &[region], &options());
-        let deep = layers.with_depth(&depth);
-        for objects in [LayerMotion::STILL, LayerMotion::Affine(Affine2::from_translation(Vec2::new(9.3, -4.0)))] {
-            let flat = FrameMotion::flat(LayerMotion::STILL, vec![objects]);
-            let truth = layers.guide(&flat, 160, 120);
-            for view in [None, Some(at_rest())] {
-                assert!(deep.guide(&FrameMotion { view, ..flat.clone() }, 160, 120) == truth);
-            }
-        }
-    }
-
-    #[test]
-    fn near_things_shift_more_and_uncover_what_is_behind_without_ghost_or_pinhole() {
-        let (picture, depth) = scene();
-        let layers = Layers::cut::<Mask>(&picture, &[], &options()).with_depth(&depth);
-        // The box goes 16 px to the left, the wall 3.2.
-        let frame = layers.guide(&motion(Some(seen_from(Vec3::X * 0.2, Quat::IDENTITY)), 0), 160, 120);
-        for y in 0..120 {
-            for x in 0..150usize {
-                let (shown, covered) = (frame.rgb.at(x, y), frame.coverage.at(x, y));
-                let on_box = (46..82).contains(&x) && (42..78).contains(&y);
-                let near_box = (42..86).contains(&x) && (38..82).contains(&y);
-                if on_box {
-                    assert_eq!(covered, 1.0);
-                    let truth = picture.at(x + 16, y);
-                    assert!((0..3).all(|c| (shown[c] - truth[c]).abs() < 0.01), "{shown:?}, not {truth:?} at {x} {y}");
-                } else if !near_box {
-                    let truth = wall(x as f32 + 3.2, y as f32);
-                    let least = if covered < 1.0 { 0.2 } else { 0.02 };
-                    assert!((0..3).all(|c| (shown[c] - truth[c]).abs() < least), "{shown:?}, not {truth:?} at {x} {y}, {covered}");
-                }
-            }
-        }
-        let uncovered = (0..160).filter(|&x| frame.coverage.at(x, 60) < 0.5).count();
-        assert!((10..22).contains(&uncovered), "{uncovered} px of the wall come to light");
-    }
-
-    #[test]
-    fn a_turn_is_a_homography_whatever_the_depth() {
-        let (picture, depth) = scene();
-        let layers = Layers::cut::<Mask>(&picture, &[], &options());
-        let view = seen_from(Vec3::ZERO, Quat::from_rotation_y(0.03) * Quat::from_rotation_z(0.05));
-        let flat = layers.guide(&motion(Some(view), 0), 160, 120);
-        let deep = layers.with_depth(&depth).guide(&motion(Some(view), 0), 160, 120);
-        for i in 0..flat.rgb.data.len() {
-            let (a, b) = (flat.rgb.data[i], deep.rgb.data[i]);
-            // Only along the tear itself back and front are mixed.
-            let (x, y) = (i % 160, i / 160);
-            let edge = (50..110).contains(&x) && (30..90).contains(&y) && !((70..90).contains(&x) && (50..70).contains(&y));
-            assert!(edge || (0..3).all(|c| (a[c] - b[c]).abs() < 0.02), "{a:?} {b:?} at {x} {y}");
-        }
-    }
-
-    #[test]
-    fn an_object_behind_something_near_is_hidden_by_it() {
-        let (picture, depth) = scene();
-        // A patch of the wall, dragged behind the box.
-        let region = Mask::from_fn(SIZE.0, SIZE.1, |x, y| f32::from((20..40).contains(&x) && (50..70).contains(&y)));
-        let layers = Layers::cut(&picture, &[region], &options()).with_depth(&depth);
-        let drag = LayerMotion::Affine(Affine2::from_translation(Vec2::new(40.0, 0.0)));
-        let motion =
-            FrameMotion { view: Some(seen_from(Vec3::X * 1e-4, Quat::IDENTITY)), ..FrameMotion::flat(LayerMotion::STILL, vec![drag]) };
-        let frame = layers.guide(&motion, 160, 120);
-        assert!(frame.rgb.at(70, 60)[0] > 0.8, "the box lies before the patch");
-        assert_eq!(frame.owner[60 * 160 + 70], 0);
-    }
-
-    #[test]
-    fn objects_that_stand_still_show_the_source() {
-        let (picture, depth) = scene();
-        let flat = DepthMap { inverse: Mask::filled(SIZE.0, SIZE.1, 0.2) };
-        let region = Mask::from_fn(SIZE.0, SIZE.1, |x, y| f32::from(in_box(x, y)));
-        let layers = Layers::cut(&picture, &[region], &options()).with_depth(&flat);
-        let frame = layers.guide(&motion(Some(seen_from(Vec3::X * 0.25, Quat::IDENTITY)), 1), 160, 120);
-        for y in 4..116 {
-            for x in 4..148 {
-                let (shown, truth) = (frame.rgb.at(x, y), picture.at(x + 8, y));
-                assert!((0..3).all(|c| (shown[c] - truth[c]).abs() < 0.01), "{shown:?}, not {truth:?} at {x} {y}");
-                assert_eq!(frame.coverage.at(x, y), 1.0);
-            }
-        }
-        drop(depth);
-    }
-
-    #[test]
-    fn no_camera_makes_a_nan_or_a_panic_and_a_warper_gives_the_same() {
-        let (picture, depth) = scene();
-        let region = Mask::from_fn(SIZE.0, SIZE.1, |x, y| f32::from((90..130).contains(&x) && (20..60).contains(&y)));
-        let layers = Arc::new(Layers::cut(&picture, &[region], &options()).with_depth(&depth));
-        let mut state = 7u32;
-        let mut number = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / 8_388_608.0 - 1.0
-        };
-        for (width, height) in [(160, 120), (64, 48), (201, 77)] {
-            let mut warper = Warper::new(layers.clone(), width, height);
-            let mut frame = GuideFrame::blank(1, 1);
-            for i in 0..24 {
-                let far = [0.1, 1.0, 5.0, 1e4][i % 4];
-                let position = Vec3::new(number(), number(), number()) * far;
-                let rotation = Quat::from_axis_angle(Vec3::new(number(), number(), number() + 1.5).normalize(), number() * 3.0);
-                let broken = View { columns: [Vec3::splat(f32::NAN), Vec3::Y, Vec3::Z, Vec3::X] };
-                let view = if i == 23 { broken } else { seen_from(position, rotation) };
-                let motion = motion(Some(view), 1);
-                warper.warp(&motion, &mut frame);
-                assert!(
-                    frame.rgb.data.iter().flatten().chain(&frame.coverage.data).all(|v| (0.0..=1.0).contains(v)),
-                    "{position} {rotation}"
-                );
-                assert!(frame == layers.guide(&motion, width, height));
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_does_not_matter() {
-        let (picture, depth) = scene();
-        let guide = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let region = Mask::from_fn(SIZE.0, SIZE.1, |x, y| f32::from(in_box(x, y)));
-                let layers = Layers::cut(&picture, &[region], &CutOptions { fill: Fill::Exemplar, ..options() }).with_depth(&depth);
-                layers.guide(&motion(Some(seen_from(Vec3::new(0.2, 0.05, 0.4), Quat::from_rotation_y(0.1))), 1), 150, 100)
-            })
-        };
-        assert_eq!(guide(1), guide(3));
-    }
-}
+mod tests;

@@ -3,13 +3,15 @@
 //! Every layer becomes a sheet of triangles over its pixels, each corner with an inverse depth. The plate is two of them: in front what
 //! the picture shows, torn where depth jumps, and behind the tears what it hides, its depth continued from the far side and its
 //! colours filled from there: a layered depth image as in Shih et al., 3D Photography using Context-aware Layered Depth Inpainting,
-//! 2020, with our own fill. `depth` finds the tears and what is behind them, `sheet` makes the triangles, `draw` draws a frame.
+//! 2020, with our own fill. `depth` finds the tears and what is behind them, `sheet` makes the triangles, `raster` finds what
+//! each pixel shows of them, `draw` draws a frame.
 //!
 //! Invariants: a camera that stands where the picture was taken is drawn without any of this, bit for bit; no camera, however wrong,
 //! makes a NaN or a panic; each pixel depends on the motion alone, not on threads. Guarded by the tests of `draw`.
 
 mod depth;
 mod draw;
+mod raster;
 mod sheet;
 
 use std::sync::Arc;
