@@ -69,6 +69,7 @@ fn three_keys_a_curve_a_scrub_and_back() {
     seek(&mut desk, 64.0);
     desk.press("Add key");
     assert_eq!(camera(&desk).keys.len(), 3);
+    desk.until("the scene is compiled in depth", |desk| desk.player().compiled().is_some_and(|c| c.layers.relief().is_some()));
     let still = settled(&mut desk);
     let from = desk.place(0.0, 0.0);
     desk.harness.hover_at(from);

@@ -25,6 +25,11 @@ fn a_film_moves_the_picture() {
     desk.write_path(&clip);
     desk.until("the clip is open", |desk| desk.can_press("Track"));
     desk.press("Track");
+    // Tracking gives way to all else that runs: it may take long, but it never stands still.
+    desk.until("tracking has begun", |desk| desk.studio().clip().tracking_frames().is_some());
+    while let Some(frames) = desk.studio().clip().tracking_frames() {
+        desk.until("another frame is tracked", |desk| desk.studio().clip().tracking_frames() != Some(frames));
+    }
     desk.until("it is tracked", |desk| desk.studio().clip().is_tracked() && desk.can_press("Move the picture with it"));
     desk.press("Move the picture with it");
     assert_eq!((desk.document().undo_label(), desk.document().project().transfers.len()), (Some("Move with clip"), 1));

@@ -313,7 +313,10 @@ impl Studio {
             state: player.state,
             paint: &mut paint,
         };
+        let lent = canvas.is_lent();
+        canvas.lend(lent || self.clip.open && self.clip.takes_picture());
         actions.extend(canvas.canvas_ui(ui, shown));
+        canvas.lend(lent);
         if let Some((rect, map)) = canvas.on_screen().filter(|_| self.camera.open) {
             let input = CameraInput { work: document.work(), picture, playhead: player.playhead() };
             self.camera.overlay_ui(ui, &input, OnScreen { rect, map }, canvas.is_lent());

@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn every_entry_does_what_the_page_says() {
         let expected = "AskOpen Paste Save SaveAs Show(Export) Quit Undo Redo Redo Run TogglePause Branch Seek(2.0) Seek(4.0) Seek(0.0) \
-                        Seek(8.0) SetLoop(Some((0,9))) SetCompare(Split(0.5)) Show(Shortcuts) Show(Shortcuts) Show(Settings)";
+                        Seek(8.0) SetLoop(Some((0,9))) SetCompare(Split(0.5)) ToggleCamera ToggleClip Show(Shortcuts) Show(Shortcuts) Show(Settings)";
         let mut done = Vec::new();
         for entry in TABLE.iter().filter(|entry| !matches!(entry.command, Command::Canvas | Command::HoldGuide | Command::ClosePage)) {
             for keys in entry.keys {

@@ -79,7 +79,7 @@ pub const PRESETS: &str = "Presets";
 pub const PRESETS_TIP: &str = "The keys are replaced.";
 pub const PRESETS_ADD: &str = "The keys stay.";
 pub const STRENGTH: &str = "Strength";
-pub const HANDHELD: &str = "Handheld";
+pub const HANDHELD: &str = "Trembling";
 pub const HANDHELD_TIP: &str = "The trembling of a hand, added to the keys";
 pub const SEED: &str = "Seed";
 

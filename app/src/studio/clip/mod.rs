@@ -145,6 +145,16 @@ impl ClipPanel {
         self.clip.as_ref().is_some_and(|clip| clip.tracked.is_some())
     }
 
+    /// Whether presses on the picture are for the clip.
+    pub fn takes_picture(&self) -> bool {
+        matches!(self.mode, Mode::Place | Mode::Pair(Some(_)))
+    }
+
+    /// How many frames are tracked while tracking goes on.
+    pub fn tracking_frames(&self) -> Option<usize> {
+        Some(self.clip.as_ref()?.tracking.as_ref()?.frames())
+    }
+
     /// Draws the panel.
     pub fn panel_ui(&mut self, ui: &mut Ui, input: &ClipInput, wake: &Wake, data: &Path) -> Vec<Action> {
         let mut actions = Vec::new();

@@ -80,8 +80,7 @@ impl ClipPanel {
                 flag(&painter, map.screen((*to).into()), tokens, i + 1);
             }
         }
-        let begins_pair = matches!(self.mode, Mode::Pair(Some(_)));
-        if self.mode != Mode::Place && !begins_pair {
+        if !self.takes_picture() {
             return actions;
         }
         // An area of its own: what lies under it, the canvas, leaves the pointer alone.

@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn pictures_are_estimated_at_whole_patches_of_their_shape() {
-        assert_eq!(working_size(600, 400, 14), (770, 518));
-        assert_eq!(working_size(400, 600, 14), (518, 770));
+        assert_eq!(working_size(600, 400, 14), (784, 518));
+        assert_eq!(working_size(400, 600, 14), (518, 784));
         assert_eq!(working_size(100_000, 10, 14), (1554, 518));
         assert_eq!(working_size(0, 0, 14), (518, 518));
     }

@@ -100,22 +100,47 @@ fn cut(level: &Mask, at: Vec2, value: &mut Pixels, inside: &mut Pixels) -> bool 
 }
 
 /// As [`cut`], the block turned and scaled: its pixel at `offset` shows `at + shape * offset`.
+#[inline(always)]
 fn cut_warped(level: &Mask, at: Vec2, shape: Mat2, value: &mut Pixels, inside: &mut Pixels) {
-    let (right, bottom) = (level.width as f32, level.height as f32);
+    let size = Vec2::new(level.width as f32, level.height as f32);
+    let reach = (shape.x_axis.abs() + shape.y_axis.abs()) * MIDDLE;
+    let whole = (at - reach).cmpge(Vec2::ONE).all() && (at + reach).cmple(size - 2.0).all();
     for j in 0..SIDE {
         let start = at + shape * Vec2::new(-MIDDLE, j as f32 - MIDDLE);
+        if whole {
+            for i in 0..SIDE {
+                let p = start + shape.x_axis * i as f32 - 0.5;
+                let (x0, y0) = (p.x as usize, p.y as usize);
+                let (fx, fy) = (p.x - x0 as f32, p.y - y0 as f32);
+                let corner = y0 * level.width + x0;
+                let ([a, b], [c, d]) = (pair(&level.data, corner), pair(&level.data, corner + level.width));
+                let (above, below) = (a + fx * (b - a), c + fx * (d - c));
+                value[j][i] = above + fy * (below - above);
+            }
+            inside[j] = [1.0; SIDE];
+            continue;
+        }
         for i in 0..SIDE {
             let p = start + shape.x_axis * i as f32;
-            let within = p.x >= 0.0 && p.y >= 0.0 && p.x <= right && p.y <= bottom;
+            let within = p.cmpge(Vec2::ZERO).all() && p.cmple(size).all();
             inside[j][i] = f32::from(u8::from(within));
-            let (x, y) = ((p.x - 0.5).clamp(0.0, right - 1.0), (p.y - 0.5).clamp(0.0, bottom - 1.0));
-            let (x0, y0) = (x as usize, y as usize);
+            let p = (p - 0.5).clamp(Vec2::ZERO, size - 1.0);
+            let (x0, y0) = (p.x as usize, p.y as usize);
             let (x1, y1) = ((x0 + 1).min(level.width - 1), (y0 + 1).min(level.height - 1));
-            let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+            let (fx, fy) = (p.x - x0 as f32, p.y - y0 as f32);
             let above = level.at(x0, y0) + fx * (level.at(x1, y0) - level.at(x0, y0));
             let below = level.at(x0, y1) + fx * (level.at(x1, y1) - level.at(x0, y1));
             value[j][i] = above + fy * (below - above);
         }
+    }
+}
+
+/// Two neighbours in a row, looked up with one check.
+#[inline(always)]
+fn pair(data: &[f32], at: usize) -> [f32; 2] {
+    match data.get(at..at + 2) {
+        Some(&[a, b]) => [a, b],
+        _ => [0.0; 2],
     }
 }
 
@@ -150,11 +175,13 @@ impl Template {
     pub fn new(level: &Mask, at: Vec2, shape: Mat2, bells: &Bells) -> Option<Self> {
         let mut inside = [[1.0; SIDE]; SIDE];
         let mut value = [[0.0; SIDE]; SIDE];
-        if shape == Mat2::IDENTITY {
-            cut(level, at, &mut value, &mut inside);
-        } else {
-            cut_warped(level, at, shape, &mut value, &mut inside);
-        }
+        dispatch(|| {
+            if shape == Mat2::IDENTITY {
+                cut(level, at, &mut value, &mut inside);
+            } else {
+                cut_warped(level, at, shape, &mut value, &mut inside);
+            }
+        });
         let mut template = Self { value, slope_x: [[0.0; SIDE]; SIDE], slope_y: [[0.0; SIDE]; SIDE], weight: bells.wide };
         let mut total = 0.0;
         let m = SIDE / 2;
