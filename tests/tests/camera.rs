@@ -89,7 +89,9 @@ fn three_keys_a_curve_a_scrub_and_back() {
 
     // A curve.
     seek(&mut desk, 16.0);
+    desk.reach("Bezier");
     desk.press("Bezier");
+    desk.reach("First curve handle");
     let handle = middle(&desk, "First curve handle");
     drag(&mut desk, handle, egui::vec2(50.0, 0.0));
     let curved = camera(&desk);
@@ -144,6 +146,8 @@ fn the_camera_panel_looks_as_it_did() {
         seek(&mut desk, frame);
         if frame == 0.0 {
             desk.press("Add key");
+            desk.until("the scene is compiled in depth", |desk| desk.player().compiled().is_some_and(|c| c.layers.relief().is_some()));
+            settled(&mut desk);
             continue;
         }
         desk.harness.query_all_by_label(field).last().unwrap().focus();
@@ -151,6 +155,7 @@ fn the_camera_panel_looks_as_it_did() {
         desk.harness.event(egui::Event::Text(value.to_owned()));
         desk.keys(Modifiers::NONE, Key::Enter);
     }
+    assert_eq!(camera(&desk).keys.len(), 3);
     seek(&mut desk, 40.0);
     settled(&mut desk);
     let status = desk.harness.query_all_by_label("Ready").last().map(|node| node.rect().center().y);
