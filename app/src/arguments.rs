@@ -21,7 +21,11 @@ pub enum Command {
     Studio(StudioOptions),
     /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
     Render(RenderOptions),
-    /// Measure a model on held-out synthetic clips.
+    /// Estimate how near each pixel of a picture is, as a 16-bit PNG whose white is near.
+    Depth(DepthOptions),
+    /// Follow points through a clip and keep their tracks as .npz (`tracks`, `visibility`).
+    Track(TrackOptions),
+    /// Measure: a model on held-out synthetic clips, or one of the things named below.
     Eval(EvalOptions),
     /// Say which models there are, what they are and where they came from.
     Models(ModelsOptions),
@@ -89,9 +93,133 @@ pub struct RenderOptions {
 }
 
 #[derive(Args)]
+pub struct DepthOptions {
+    /// The picture.
+    pub picture: PathBuf,
+    /// The PNG to write.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Folder of a Depth Anything V2 checkpoint: config.json and model.safetensors as published for transformers.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
+pub struct TrackOptions {
+    /// The clip: a video, a GIF, or a folder or run of pictures.
+    pub clip: PathBuf,
+    /// The tracks to write (.npz).
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Points along the longer side of a grid over the first frame.
+    #[arg(long, default_value_t = 50, conflicts_with = "at")]
+    pub points: usize,
+    /// Places in the first frame to follow instead, px, as x,y.
+    #[arg(long, num_args = 1.., value_parser = place)]
+    pub at: Vec<(f32, f32)>,
+    /// Follow from every so many frames to the next; the tracks hold those frames alone.
+    #[arg(long, default_value_t = 1)]
+    pub every: usize,
+    /// Frame of the clip to begin with.
+    #[arg(long, default_value_t = 0)]
+    pub first: usize,
+    /// Frames to follow at most.
+    #[arg(long)]
+    pub frames: Option<usize>,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalOptions {
+    /// What to measure if it is not a model.
+    #[command(subcommand)]
+    pub subject: Option<EvalSubject>,
+    #[command(flatten)]
+    pub model: EvalModelOptions,
+}
+
+/// What else than a model can be measured.
+#[derive(Subcommand)]
+pub enum EvalSubject {
+    /// Camera moves on real depth: a picture of a stereo pair seen from where the other one was taken.
+    Camera(EvalCameraOptions),
+    /// A clip made again from its first frame and the tracks of its points.
+    Reconstruct(EvalReconstructOptions),
+    /// The tracker: on synthetic clips with exact tracks, on a filmed clip there and back, and its speed.
+    Track(EvalTrackOptions),
+}
+
+#[derive(Args)]
+pub struct EvalReconstructOptions {
+    /// The clip.
+    pub clip: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Its tracks (.npz, px of the clip); it is tracked on a grid of 50 points along the longer side if not given.
+    #[arg(long)]
+    pub tracks: Option<PathBuf>,
+    /// Frames from the first on; all if not given.
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Where to put a contact sheet (PNG): clip, first frame, guide, ours.
+    #[arg(long)]
+    pub sheet: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
+}
+
+#[derive(Args)]
+pub struct EvalTrackOptions {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Synthetic clips to track.
+    #[arg(long, default_value_t = 64)]
+    pub clips: usize,
+    /// Their size, as WxH.
+    #[arg(long, value_parser = size, default_value = "256x256")]
+    pub size: (usize, usize),
+    /// Frames of each.
+    #[arg(long, default_value_t = 32)]
+    pub frames: usize,
+    /// Points along the longer side.
+    #[arg(long, default_value_t = 20)]
+    pub points: usize,
+    /// Folder for the clips' frames, true tracks and ours, for tests/bench/opencv_tracks.py.
+    #[arg(long)]
+    pub export: Option<PathBuf>,
+    /// A filmed clip to follow points through, there and back; no synthetic clips then.
+    #[arg(long)]
+    pub clip: Option<PathBuf>,
+    /// Measure only the speed.
+    #[arg(long, conflicts_with = "clip")]
+    pub speed: bool,
+    #[command(flatten)]
+    pub folders: PictureFolders,
+}
+
+#[derive(Args)]
+pub struct EvalCameraOptions {
+    /// Folder of the stereo pair: NAME_left.png, NAME_right.png and NAME_disp.npz.
+    #[arg(long, default_value = "../shared/pictures")]
+    pub pair: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to put what was drawn (PNG).
+    #[arg(long)]
+    pub show: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct EvalModelOptions {
     /// `sketch` (embedded) or a model folder.
-    pub model: String,
+    #[arg(required = true)]
+    pub model: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -157,6 +285,12 @@ fn size(text: &str) -> Result<(usize, usize), String> {
         Some((w, h)) => Err(format!("{w}x{h} is out of range; each side must be 16 to 8192 px")),
         None => Err(format!("`{text}` is not a size; write it as 384x216")),
     }
+}
+
+/// `x,y` in pixels.
+fn place(text: &str) -> Result<(f32, f32), String> {
+    let parsed = text.split_once(',').and_then(|(x, y)| Some((x.trim().parse::<f32>().ok()?, y.trim().parse::<f32>().ok()?)));
+    parsed.filter(|(x, y)| x.is_finite() && y.is_finite()).ok_or_else(|| format!("`{text}` is not a place; write it as 120,64"))
 }
 
 /// Where the pictures for training and evaluation are; `make train-data` fetches them.

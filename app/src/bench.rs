@@ -13,8 +13,8 @@ use kinebrush_engine::kernels::isa::{Isa, Precision, Visit};
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::cost::Cost;
-use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
+use kinebrush_engine::motion::{FrameMotion, LayerMotion};
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::pipeline::Pipeline;
 use kinebrush_engine::stream::session::Session;
@@ -108,7 +108,7 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
         for (i, frame) in guide.iter_mut().enumerate() {
             let angle = (chunk * config.chunk_frames() + i) as f32 * 0.1;
             let offset = Vec2::new(angle.sin(), 1.0 - angle.cos()) * height as f32 * 0.2;
-            warper.warp(&LayerMotion::STILL, &[LayerMotion::Affine(glam::Affine2::from_translation(offset))], frame);
+            warper.warp(&moved(offset), frame);
         }
         let drawn = start.elapsed().as_secs_f64();
         pipeline.advance(&guide, &points, |shown| to_rgba8(shown, &mut bytes))?;
@@ -132,7 +132,7 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
     let detail = measured.stages.entry("detail, to twice the size").or_default();
     let mut large = Warper::new(layers, 2 * width, 2 * height);
     let mut sharp = GuideFrame::blank(2 * width, 2 * height);
-    large.warp(&LayerMotion::STILL, &[LayerMotion::STILL], &mut sharp);
+    large.warp(&moved(glam::Vec2::ZERO), &mut sharp);
     for _ in 0..5 {
         let start = Instant::now();
         for frame in &guide {
@@ -290,4 +290,9 @@ fn median(values: &[f64]) -> f64 {
 fn resident_mib() -> f64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|s| s.split_whitespace().nth(1)?.parse::<f64>().ok());
     pages.map_or(0.0, |pages| pages * 4096.0 / (1 << 20) as f64)
+}
+
+/// One object, moved over a plate that stands still.
+fn moved(offset: glam::Vec2) -> FrameMotion {
+    FrameMotion::flat(LayerMotion::STILL, vec![LayerMotion::Affine(glam::Affine2::from_translation(offset))])
 }

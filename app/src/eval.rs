@@ -1,12 +1,27 @@
-//! `kinebrush eval`.
+//! `kinebrush eval`: a model by default, or what is named instead of one; each has a module of its own.
 
-use crate::arguments::EvalOptions;
+mod camera;
+mod reconstruct;
+mod track;
+
+use crate::arguments::{EvalModelOptions, EvalOptions, EvalSubject};
 use crate::{models, train};
 use anyhow::Context;
 use kinebrush_engine::train::evaluate::evaluate;
 
 pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
-    let (checkpoint, device) = models::open(&options.model, &options.place)?;
+    match &options.subject {
+        None => model(&options.model),
+        Some(EvalSubject::Camera(options)) => camera::run(options),
+        Some(EvalSubject::Reconstruct(options)) => reconstruct::run(options),
+        Some(EvalSubject::Track(options)) => track::run(options),
+    }
+}
+
+/// `kinebrush eval sketch` and `kinebrush eval FOLDER`.
+fn model(options: &EvalModelOptions) -> anyhow::Result<()> {
+    let name = options.model.as_deref().context("model: choose sketch or a folder")?;
+    let (checkpoint, device) = models::open(name, &options.place)?;
     let mut checkpoint = checkpoint.context("model: `none` has nothing to measure; choose sketch or a folder")?;
     if let Some(levels) = &options.noise_levels {
         checkpoint.dit.config.noise_levels = levels.clone();

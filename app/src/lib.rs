@@ -5,10 +5,12 @@
 mod allocator;
 mod arguments;
 mod bench;
+mod depth;
 mod eval;
 mod models;
 mod render;
 pub mod studio;
+mod track;
 mod train;
 
 pub use arguments::{ModelChoice, Place};
@@ -38,6 +40,8 @@ pub fn main() -> ExitCode {
             studio::start::run(studio::Options { file, model, threads: arguments.threads, folders: None, file_windows: true })
         }
         Command::Render(options) => render::run(&options),
+        Command::Depth(options) => depth::run(&options),
+        Command::Track(options) => track::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),
         Command::Bench(BenchOptions { studio: Some(file), seconds, json, model, .. }) => {

@@ -7,9 +7,9 @@ use kinebrush_engine::condition::FramePoints;
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
 use kinebrush_engine::guide::warp::{GuideFrame, Warper};
 use kinebrush_engine::model::checkpoint::Checkpoint;
-use kinebrush_engine::motion::LayerMotion;
 use kinebrush_engine::motion::layer_motion::Mesh;
 use kinebrush_engine::motion::track_field::{PointState, TrackField};
+use kinebrush_engine::motion::{FrameMotion, LayerMotion};
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::pipeline::Pipeline;
 use kinebrush_engine::stream::session::Session;
@@ -35,14 +35,14 @@ fn layers() -> Layers {
 }
 
 /// A plate that stands, then moves; a disc that moves and one that bends.
-fn motions(frame: usize) -> (LayerMotion, [LayerMotion; 2]) {
+fn motions(frame: usize) -> FrameMotion {
     let time = frame as f32 * 0.3;
     let shift = |x: f32, y: f32| LayerMotion::Affine(Affine2::from_translation(Vec2::new(x, y)));
     let plate = if frame < 16 { LayerMotion::STILL } else { shift(0.0, time - 4.0) };
     let (columns, rows, origin, spacing_px) = (9, 9, Vec2::new(105.0, 25.0), 9.0);
     let rest = (0..columns * rows).map(|i| origin + spacing_px * Vec2::new((i % columns) as f32, (i / columns) as f32));
     let positions = rest.map(|p| p + 4.0 * Vec2::new((time + p.y * 0.05).sin(), 0.0)).collect();
-    (plate, [shift(3.0 * time, time), LayerMotion::Mesh(Mesh { origin, spacing_px, columns, rows, positions })])
+    FrameMotion::flat(plate, vec![shift(3.0 * time, time), LayerMotion::Mesh(Mesh { origin, spacing_px, columns, rows, positions })])
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn chunks_after_the_first_two_allocate_nothing() {
     pool.install(|| {
         for motions in motions.chunks(frames) {
             let region = Region::new(COUNTER);
-            for (frame, (plate, objects)) in guide.iter_mut().zip(motions) {
-                warper.warp(plate, objects, frame);
+            for (frame, motion) in guide.iter_mut().zip(motions) {
+                warper.warp(motion, frame);
             }
             changed |= pipeline.advance(&guide, &points, |shown| shown[0].data != guide[0].rgb.data).unwrap();
             let counted = region.change();

@@ -8,19 +8,21 @@ use eframe::egui::{self, Color32, vec2};
 use eframe::egui_wgpu::{RenderState, RendererOptions, wgpu};
 use egui_kittest::Harness;
 use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state, default_wgpu_setup};
-use glam::{Affine2, Vec2};
+use glam::{Affine2, Quat, Vec2, Vec3};
 use half::f16;
 use kinebrush::studio::action::Compare;
 use kinebrush::studio::gpu::{self, GuideRenderer, Liquify, Paint, Prepared, ScreenFromLive};
 use kinebrush_engine::guide::detail::enlarged;
 use kinebrush_engine::guide::layers::{CutOptions, Fill, Layers};
 use kinebrush_engine::media::picture_file::{load_picture, save_png};
-use kinebrush_engine::motion::Project;
+use kinebrush_engine::motion::camera::{Camera, Lens, View};
+use kinebrush_engine::motion::depth::DepthMap;
 use kinebrush_engine::motion::layer_motion::LayerMotion;
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::scene::Scene;
+use kinebrush_engine::motion::{FrameMotion, Project};
 use kinebrush_engine::picture::{Mask, Picture};
-use kinebrush_engine::stream::live::{Correction, FrameMotion};
+use kinebrush_engine::stream::live::Correction;
 
 fn card() -> RenderState {
     create_render_state(default_wgpu_setup(), RendererOptions::default())
@@ -63,7 +65,7 @@ fn largest_difference(a: &Picture, b: &Picture) -> f32 {
 }
 
 fn still(objects: usize) -> FrameMotion {
-    FrameMotion { plate: LayerMotion::STILL, objects: vec![LayerMotion::STILL; objects] }
+    FrameMotion::flat(LayerMotion::STILL, vec![LayerMotion::STILL; objects])
 }
 
 fn shift(x: f32, y: f32) -> LayerMotion {
@@ -116,7 +118,7 @@ fn what_did_not_move_is_the_source() {
     let ours = drawn(&plain(&layers, still(1)), 192, 128);
     assert!(largest_difference(&ours, &picture) <= 1.0 / 255.0);
     // A motion too small to be seen takes the long way: object over plate, and the source where both move alike.
-    let ours = drawn(&plain(&layers, FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(0.005, 0.0)] }), 192, 128);
+    let ours = drawn(&plain(&layers, FrameMotion::flat(LayerMotion::STILL, vec![shift(0.005, 0.0)])), 192, 128);
     assert!(largest_difference(&ours, &picture) <= 2.0 / 255.0, "{}", largest_difference(&ours, &picture));
     // Before the first cut too.
     let paint = Paint { prepared: Arc::new(Prepared::from_picture(&picture)), ..plain(&layers, still(0)) };
@@ -128,8 +130,8 @@ fn whole_px_of_a_hard_object_are_those_of_the_warp() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
     for objects in [vec![shift(17.0, -9.0)], vec![shift(-60.0, 30.0)]] {
-        let motion = FrameMotion { plate: LayerMotion::STILL, objects };
-        let truth = layers.warp(&motion.plate, &motion.objects, 192, 128).rgb;
+        let motion = FrameMotion::flat(LayerMotion::STILL, objects);
+        let truth = layers.guide(&motion, 192, 128).rgb;
         let psnr = psnr_db(&truth, &drawn(&plain(&layers, motion), 192, 128));
         println!("whole px: {psnr:.1} dB");
         assert!(psnr >= 45.0, "{psnr} dB");
@@ -145,8 +147,8 @@ fn presets_look_as_the_warp_does() {
         let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
         let mut paint = plain(&layers, still(0));
         for frame in [1, 9, 22, 47, 60] {
-            paint.motion = FrameMotion::of(&scene, frame);
-            let truth = layers.warp(&paint.motion.plate, &paint.motion.objects, picture.width, picture.height).rgb;
+            paint.motion = scene.frame_motion(frame);
+            let truth = layers.guide(&paint.motion, picture.width, picture.height).rgb;
             let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, picture.width, picture.height).unwrap();
             let psnr = psnr_db(&truth, &ours);
             println!("{name} {frame}: {psnr:.1} dB");
@@ -155,6 +157,54 @@ fn presets_look_as_the_warp_does() {
             assert!(psnr >= least_db, "{name} frame {frame}: {psnr} dB");
         }
     }
+}
+
+/// A wall that slants away with a box before it, in whose place the picture shows a red disc.
+fn deep_scene() -> (Layers, Lens) {
+    let (picture, disc) = disc();
+    let inverse = Mask::from_fn(192, 128, |x, y| if disc.at(x, y) > 0.5 { 0.5 } else { 0.1 + 0.0008 * x as f32 });
+    let region = Mask::from_fn(192, 128, |x, y| f32::from((130..160).contains(&x) && (30..70).contains(&y)));
+    let lens = Lens { focal_px: 200.0, principal_px: Vec2::new(96.0, 64.0) };
+    (cut(&picture, &[region]).with_depth(&DepthMap { inverse }), lens)
+}
+
+#[test]
+fn a_camera_sees_what_the_relief_shows() {
+    let (layers, lens) = deep_scene();
+    let card = card();
+    let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+    let mut paint = plain(&layers, still(1));
+    let bent = LayerMotion::Affine(Affine2::from_scale_angle_translation(Vec2::splat(1.05), 0.1, Vec2::new(-30.0, 12.0)));
+    for (i, (position, turn, object)) in [
+        (Vec3::X * 0.15, 0.0, LayerMotion::STILL),
+        (Vec3::new(-0.1, 0.05, 0.5), 0.02, bent.clone()),
+        (Vec3::new(0.0, 0.0, -0.6), -0.03, bent),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let camera = Camera { position, rotation: Quat::from_rotation_y(turn), lens };
+        paint.motion = FrameMotion { view: Some(View::new(&lens, &camera)), ..FrameMotion::flat(LayerMotion::STILL, vec![object]) };
+        let truth = layers.guide(&paint.motion, 192, 128).rgb;
+        let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+        show(&ours, &format!("deep-{i}.png"));
+        show(&truth, &format!("deep-{i}-cpu.png"));
+        let flat = layers.guide(&FrameMotion { view: None, ..paint.motion.clone() }, 192, 128).rgb;
+        let (psnr, without) = (psnr_db(&truth, &ours), psnr_db(&truth, &flat));
+        println!("in depth {i}: {psnr:.1} dB, without {without:.1} dB");
+        assert!(psnr >= 40.0 && without < 25.0, "{i}: {psnr} dB, {without} dB");
+    }
+    // A correction is added to it as to any frame.
+    let change = correction(64, 44);
+    let guide = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    (paint.correction, paint.correction_id) = (Some(Arc::new(change.clone())), 1);
+    let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    assert!(psnr_db(&corrected(&guide, &change), &ours) >= 40.0);
+    // At rest it is the source.
+    paint.correction = None;
+    paint.motion = FrameMotion { view: Some(View { columns: [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO] }), ..still(1) };
+    let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    assert!(largest_difference(&ours, &layers.guide(&still(1), 192, 128).rgb) <= 1.0 / 255.0);
 }
 
 /// Of the soft disc that is dragged.
@@ -174,8 +224,8 @@ fn soft_drag(picture: &Picture, way: (f32, f32)) -> (Layers, FrameMotion, Pictur
     std::fs::write(&path, text).unwrap();
     let scene = Scene::new(&Project::load(&path).unwrap(), width, height).unwrap();
     let layers = cut(picture, &scene.regions);
-    let motion = FrameMotion::of(&scene, 8);
-    let truth = layers.warp(&motion.plate, &motion.objects, width, height).rgb;
+    let motion = scene.frame_motion(8);
+    let truth = layers.guide(&motion, width, height).rgb;
     (layers, motion, truth)
 }
 
@@ -248,7 +298,7 @@ fn a_correction_is_added_once_to_the_whole_composite() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
     // Whole px, so that the guides agree and what is measured is the correction.
-    let motion = FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(20.0, 8.0)] };
+    let motion = FrameMotion::flat(LayerMotion::STILL, vec![shift(20.0, 8.0)]);
     let (card, change) = (card(), correction(64, 44));
     let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
     let mut paint = plain(&layers, motion);
@@ -289,9 +339,9 @@ fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
     for (name, part, least_db) in [("coffee.ron", 2, 56.5), ("coffee.ron", 3, 47.0), ("coffee.ron", 5, 47.0), ("cat.ron", 3, 48.5)] {
         let (picture, scene) = preset(name);
         let layers = cut(&picture, &scene.regions);
-        let motion = FrameMotion::of(&scene, 30);
+        let motion = scene.frame_motion(30);
         let (width, height) = (picture.width / part, picture.height / part);
-        let truth = layers.warp(&motion.plate, &motion.objects, width, height).rgb;
+        let truth = layers.guide(&motion, width, height).rgb;
         let mut paint = plain(&layers, motion);
         paint.screen_from_live.scale = vec2(width as f32 / picture.width as f32, height as f32 / picture.height as f32);
         let ours = drawn(&paint, width, height);
@@ -306,8 +356,8 @@ fn a_picture_seen_from_afar_is_the_warp_at_that_size() {
 fn in_a_window_the_frame_is_where_the_view_puts_it() {
     let (picture, region) = disc();
     let layers = cut(&picture, &[region]);
-    let motion = FrameMotion { plate: LayerMotion::STILL, objects: vec![shift(12.0, 0.0)] };
-    let truth = layers.warp(&motion.plate, &motion.objects, 192, 128).rgb;
+    let motion = FrameMotion::flat(LayerMotion::STILL, vec![shift(12.0, 0.0)]);
+    let truth = layers.guide(&motion, 192, 128).rgb;
     let card = card();
     gpu::install(&card);
     let mut paint = plain(&layers, motion);

@@ -121,7 +121,7 @@ fn same(a: &[LiveFrame], b: &[LiveFrame]) -> bool {
 
 /// A frame as it is shown.
 fn shown(frame: &LiveFrame, (width, height): (usize, usize)) -> Picture {
-    let mut picture = frame.compiled.layers.warp(&frame.motion.plate, &frame.motion.objects, width, height).rgb;
+    let mut picture = frame.compiled.layers.guide(&frame.motion, width, height).rgb;
     if let Some(correction) = &frame.correction {
         assert_eq!((correction.width, correction.height), (width, height));
         for (pixel, change) in picture.data.iter_mut().zip(&correction.rgba) {

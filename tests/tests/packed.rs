@@ -11,7 +11,7 @@ use kinebrush_engine::kernels::isa::Precision;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::network::network;
-use kinebrush_engine::motion::LayerMotion;
+use kinebrush_engine::motion::{FrameMotion, LayerMotion};
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::pipeline::Pipeline;
 use kinebrush_engine::stream::session::Session;
@@ -103,7 +103,7 @@ fn frames(precision: Option<Precision>) -> Vec<Picture> {
     for chunk in 0..6 {
         for (i, frame) in guide.iter_mut().enumerate() {
             let offset = Vec2::new((chunk * count + i) as f32 * 2.5, (chunk * count + i) as f32);
-            warper.warp(&LayerMotion::STILL, &[LayerMotion::Affine(Affine2::from_translation(offset))], frame);
+            warper.warp(&FrameMotion::flat(LayerMotion::STILL, vec![LayerMotion::Affine(Affine2::from_translation(offset))]), frame);
         }
         pipeline.advance(&guide, &vec![FramePoints::default(); count], |shown| made.extend_from_slice(shown)).unwrap();
     }

@@ -384,7 +384,6 @@ mod tests {
     use super::*;
     use kinebrush_engine::motion::project::Project;
     use kinebrush_engine::picture::Picture;
-    use kinebrush_engine::stream::live::FrameMotion;
     use kinebrush_engine::stream::live::compile::Stage;
 
     fn compiled(cut: u64) -> Arc<Compiled> {
@@ -395,7 +394,7 @@ mod tests {
 
     fn frames(take: u64, range: Range<usize>, compiled: &Arc<Compiled>) -> Event {
         let frame = |frame| {
-            let motion = FrameMotion::of(&compiled.scene, frame);
+            let motion = compiled.scene.frame_motion(frame);
             LiveFrame { take, frame, compiled: compiled.clone(), motion, correction: None }
         };
         Event::Frames(range.map(frame).collect())

@@ -82,7 +82,7 @@ fn thumbnail(frame: &LiveFrame) -> ColorImage {
     let layers = &frame.compiled.layers;
     let scale = THUMBNAIL_PX as f32 / layers.width.max(layers.height) as f32;
     let side = |length: usize| ((length as f32 * scale).round() as usize).max(1);
-    let picture = layers.warp(&frame.motion.plate, &frame.motion.objects, side(layers.width), side(layers.height)).rgb;
+    let picture = layers.guide(&frame.motion, side(layers.width), side(layers.height)).rgb;
     let bytes: Vec<u8> = picture.data.iter().flatten().map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8).collect();
     ColorImage::from_rgb([picture.width, picture.height], &bytes)
 }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use kinebrush_engine::motion::layer_motion::LayerMotion;
+use kinebrush_engine::motion::FrameMotion;
 use kinebrush_engine::motion::project::Project;
-use kinebrush_engine::stream::live::{Correction, FrameMotion, State};
+use kinebrush_engine::stream::live::{Correction, State};
 
 use super::gpu::Prepared;
 use super::player::Player;
@@ -31,7 +31,7 @@ pub struct View {
 impl View {
     /// A picture without layers.
     pub fn of_picture(prepared: Arc<Prepared>, cut: u64) -> Self {
-        let motion = FrameMotion { plate: LayerMotion::STILL, objects: Vec::new() };
+        let motion = FrameMotion::still();
         Self { prepared, cut, motion, correction: None, bends: false }
     }
 }
@@ -69,6 +69,6 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
     let (project, frame) = hand.map_or((project, frame), |hand| (hand.project, hand.frame));
     // While the regions are other ones, the layers stay where the scene has them.
     let revised = compiled.scene.revised(project);
-    let motion = FrameMotion::of(revised.as_ref().unwrap_or(&compiled.scene), frame);
+    let motion = revised.as_ref().unwrap_or(&compiled.scene).frame_motion(frame);
     Some(View { prepared: prepared.clone(), cut: compiled.cut, motion, correction: None, bends: revised.is_some() })
 }

@@ -4,6 +4,7 @@
 //! Guarded by the tests of [`atomic`], [`video`] and [`sequence`] and by `tests/tests/media.rs`.
 
 pub mod atomic;
+pub mod clip;
 pub mod gif;
 pub mod picture_file;
 pub mod sequence;

@@ -11,12 +11,13 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::log::MadeChunk;
-use super::{Compiled, Correction, FrameMotion, LiveFrame};
+use super::{Compiled, Correction, LiveFrame};
 use crate::condition::FramePoints;
 use crate::error::Result;
 use crate::guide::layers::{Fill, Layers};
 use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
+use crate::motion::frame_motion::FrameMotion;
 use crate::motion::scene::Scene;
 use crate::motion::track_field::{DEFAULT_POINTS, TrackField};
 use crate::picture::Picture;
@@ -82,7 +83,7 @@ impl<'a> ChunkMaker<'a> {
     /// When the network fails, or gives numbers that are none.
     pub fn make(&mut self, take: u64, compiled: &Arc<Compiled>) -> Result<Vec<LiveFrame>> {
         let first = self.chunks() as usize * self.guide.len();
-        let motions: Vec<FrameMotion> = (first..first + self.guide.len()).map(|frame| FrameMotion::of(&compiled.scene, frame)).collect();
+        let motions: Vec<FrameMotion> = (first..first + self.guide.len()).map(|frame| compiled.scene.frame_motion(frame)).collect();
         self.draw(compiled, &motions);
         self.follow(&compiled.scene, first);
         let Self { pipeline, guide, points, .. } = self;
@@ -108,7 +109,7 @@ impl<'a> ChunkMaker<'a> {
             self.warper = Some((compiled.layers.clone(), warper));
         }
         if let Some((_, warper)) = &mut self.warper {
-            motions.iter().zip(&mut self.guide).for_each(|(motion, guide)| warper.warp(&motion.plate, &motion.objects, guide));
+            motions.iter().zip(&mut self.guide).for_each(|(motion, guide)| warper.warp(motion, guide));
         }
     }
 

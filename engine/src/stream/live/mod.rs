@@ -24,7 +24,7 @@ use glam::Vec2;
 use half::f16;
 
 use crate::guide::layers::Layers;
-use crate::motion::layer_motion::LayerMotion;
+use crate::motion::frame_motion::FrameMotion;
 use crate::motion::project::Project;
 use crate::motion::region::Region;
 use crate::motion::scene::Scene;
@@ -180,22 +180,6 @@ pub struct Compiled {
     pub cut: u64,
     /// Live px per px of the source picture.
     pub scale: f32,
-}
-
-/// Where every layer is at one frame, in live px.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FrameMotion {
-    /// The plate.
-    pub plate: LayerMotion,
-    /// The objects, back to front.
-    pub objects: Vec<LayerMotion>,
-}
-
-impl FrameMotion {
-    /// Of `scene` at `frame`.
-    pub fn of(scene: &Scene, frame: usize) -> Self {
-        Self { plate: scene.plate_motion(frame), objects: scene.object_motions(frame) }
-    }
 }
 
 /// A frame that was made: the guide at its motion plus what the network changed of it.

@@ -19,12 +19,13 @@ use crate::error::{Error, Result};
 use crate::guide::layers::Fill;
 use crate::media::picture_file::load_picture;
 use crate::model::checkpoint::Checkpoint;
+use crate::motion::frame_motion::FrameMotion;
 use crate::motion::project::Project;
 use crate::picture::Picture;
 use crate::stream::compose::Composer;
+use crate::stream::live::Compiled;
 use crate::stream::live::compile::Stage;
 use crate::stream::live::maker::ChunkMaker;
-use crate::stream::live::{Compiled, FrameMotion};
 use crate::stream::render::{Guide, at_output_size};
 use crate::stream::session::Chunk;
 
@@ -174,7 +175,7 @@ impl<'a> TakePlayer<'a> {
         }
         let first = usize::try_from(chunk).unwrap_or(usize::MAX).saturating_mul(frames);
         let compiled = self.small.compiled(&project, stored.fill)?;
-        let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| FrameMotion::of(&compiled.scene, frame)).collect();
+        let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| compiled.scene.frame_motion(frame)).collect();
         let guide = self.small.drawn(&compiled, &motions);
         self.condition.refill(config, &self.checkpoint.codec, guide, &vec![FramePoints::default(); frames]);
         let Self { composer, chunk, condition, shown, finished, full, checkpoint, cut, output_size, .. } = self;
@@ -182,7 +183,7 @@ impl<'a> TakePlayer<'a> {
         if let Some(full) = full {
             // The source's own cut is always textured: it lends detail that a smooth one has not.
             let compiled = full.compiled(&project, Fill::Exemplar)?;
-            let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| FrameMotion::of(&compiled.scene, frame)).collect();
+            let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| compiled.scene.frame_motion(frame)).collect();
             let (size, kept) = (full.size, 1.0 - config.fine_correction);
             let guide = full.drawn(&compiled, &motions);
             finished.resize_with(frames, || Picture::filled(0, 0, [0.0; 3]));
@@ -268,7 +269,7 @@ impl Stand {
         };
         let (_, guide) = self.guide.insert((compiled.cut, guide));
         for (i, motion) in motions.iter().enumerate() {
-            guide.warp(i, &motion.plate, &motion.objects);
+            guide.warp(i, motion);
         }
         &guide.frames
     }
