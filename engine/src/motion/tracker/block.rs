@@ -24,12 +24,6 @@ const LIGHT_BELIEF: f32 = 20.0;
 /// Steps smaller than this end a registration, px.
 const SMALL_STEP: f32 = 0.01;
 
-pub(super) fn kp(i: usize, default: f32) -> f32 {
-    static K: std::sync::OnceLock<Vec<f32>> = std::sync::OnceLock::new();
-    let k = K.get_or_init(|| std::env::var("KP").unwrap_or_default().split(',').map(|v| v.parse().unwrap_or(f32::NAN)).collect());
-    k.get(i).copied().filter(|v| v.is_finite()).unwrap_or(default)
-}
-
 pub(super) type Pixels = [[f32; SIDE]; SIDE];
 
 /// How bright a frame shows what the template has: `gain * template + bias`.
@@ -166,7 +160,7 @@ pub(super) struct Bells {
 
 impl Bells {
     pub fn new(noise: f32) -> Self {
-        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(kp(2, 3.0)), noise }
+        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(3.0), noise }
     }
 }
 
@@ -186,7 +180,7 @@ impl Template {
         let mut total = 0.0;
         let m = SIDE / 2;
         let middle = 0.25 * (value[m][m] + value[m][m - 1] + value[m - 1][m] + value[m - 1][m - 1]);
-        let (least, sharp) = (kp(0, 0.15), 1.0 / (kp(1, 0.08) * kp(1, 0.08)));
+        let (least, sharp) = (0.15, 1.0 / (0.08 * 0.08));
         dispatch(|| {
             for j in 1..SIDE - 1 {
                 for i in 1..SIDE - 1 {
@@ -302,7 +296,7 @@ impl Template {
     /// See [`Fit::misfit`].
     #[inline(always)]
     fn misfit(&self, value: &Pixels, inside: &Pixels, light: Light, bells: &Bells) -> f32 {
-        let allowed = (kp(16, 3.0) * bells.noise).clamp(0.003, MISFIT_NOISE);
+        let allowed = (3.0 * bells.noise).clamp(0.003, MISFIT_NOISE);
         let (mut wrong, mut explained) = ([0.0f32; SIDE], [0.0f32; SIDE]);
         for j in 1..SIDE - 1 {
             for i in 0..SIDE {

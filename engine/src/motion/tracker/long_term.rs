@@ -13,7 +13,7 @@ use std::sync::Arc;
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
-use super::block::{Bells, Fit, Light, Prior, Template, kp};
+use super::block::{Bells, Fit, Light, Prior, Template};
 use super::cut::CutDetector;
 use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
 use super::pyramid::Pyramid;
@@ -157,7 +157,7 @@ impl LucasKanade {
             point.velocity = match (outcome.visible, point.visible) {
                 (true, true) => outcome.place - point.place,
                 // Nothing is known of what is hidden; what is found again starts anew.
-                _ => kp(19, 0.6) * point.velocity,
+                _ => 0.6 * point.velocity,
             };
             point.hidden_for = if outcome.visible { 0 } else { point.hidden_for + 1 };
             (point.place, point.shape, point.light, point.offset) = (outcome.place, outcome.shape, outcome.light, outcome.offset);
@@ -201,9 +201,9 @@ impl LucasKanade {
             _ => steady,
         };
         let Fit { place, misfit, information, residual, .. } = fit;
-        if information < kp(10, 0.0) * TEXTURED {
+        if information < 0.0 * TEXTURED {
             // Nothing here tells a place; what the coarse sizes saw was something else nearby.
-            return Some(Followed { place: from + kp(11, 0.5) * point.velocity, certainty: 0.0, residual });
+            return Some(Followed { place: from + 0.5 * point.velocity, certainty: 0.0, residual });
         }
         let back = self.chase(now, last, place, from - place + 0.3 * point.velocity.clamp_length_max(2.0), 2);
         let apart = back.map_or(4.0, |back| (back.place - from).length());
@@ -234,14 +234,14 @@ impl LucasKanade {
             .iter()
             .filter_map(|n| {
                 let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + kp(5, FLOOR)) })
+                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
             })
             .collect();
         // As before, where nobody has anything to say; what is hidden has long not been asked.
         let mut voices = voices;
         let flat = (1.0 - 10.0 * own.map_or(1.0, |own| own.certainty)).max(0.0);
-        let say = if point.visible { kp(6, 0.05) + kp(20, 0.0) * flat } else { kp(17, 0.01) };
-        voices.push(Voice { from: Vec2::ZERO, place: point.place + (1.0 - kp(21, 0.0) * flat) * point.velocity, say });
+        let say = if point.visible { 0.05 + 0.0 * flat } else { 0.01 };
+        voices.push(Voice { from: Vec2::ZERO, place: point.place + (1.0 - 0.0 * flat) * point.velocity, say });
         let voices = voices;
         let total: f32 = voices.iter().map(|voice| voice.say).sum();
         // What the neighbourhood may be doing: as the point itself, or as its neighbours one by one.
@@ -283,8 +283,8 @@ impl LucasKanade {
             // Whoever disagrees with everybody must look clearly better.
             let share = agreed.support / total.max(0.01);
             let sudden = (agreed.place - point.place - point.velocity).length_squared();
-            let misfit = if outcome.visible { outcome.misfit } else { kp(18, 3.0) };
-            let price = misfit.powi(2) - kp(8, 1.5) * share.clamp(0.003, 1.0).ln() + kp(7, 0.7) * (1.0 + 0.25 * sudden).ln();
+            let misfit = if outcome.visible { outcome.misfit } else { 3.0 };
+            let price = misfit.powi(2) - 1.5 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
             if best.as_ref().is_none_or(|(least, _)| price < *least) {
                 best = Some((price, outcome));
             }
@@ -307,7 +307,7 @@ impl LucasKanade {
     ) -> Outcome {
         let alone = agreed.support <= 0.01;
         let variance = agreed.spread * agreed.spread + 0.1 + if point.visible { 0.0 } else { 0.5 };
-        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { kp(9, 6.0) / variance } };
+        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { 6.0 / variance } };
         let shape = agreed.shape;
         let mut outcome = Outcome {
             place: agreed.place,
@@ -431,7 +431,7 @@ impl LucasKanade {
                 for n in &mut list {
                     let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
                     let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
-                    n.strife = (along.fold(0.0, f32::max) / kp(3, 0.05)).min(kp(4, 3.5));
+                    n.strife = (along.fold(0.0, f32::max) / 0.05).min(3.5);
                 }
                 list
             })
