@@ -148,6 +148,10 @@ pub enum EvalSubject {
     Camera(EvalCameraOptions),
     /// A clip made again from its first frame and the tracks of its points.
     Reconstruct(EvalReconstructOptions),
+    /// A model with other sinks, windows, chunks and denoising steps than its own.
+    Ablations(EvalAblationsOptions),
+    /// What a model's video looks like after thousands of frames.
+    Drift(EvalDriftOptions),
     /// The tracker: on synthetic clips with exact tracks, on a filmed clip there and back, and its speed.
     Track(EvalTrackOptions),
 }
@@ -170,6 +174,46 @@ pub struct EvalReconstructOptions {
     pub sheet: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelChoice,
+}
+
+#[derive(Args)]
+pub struct EvalAblationsOptions {
+    /// Print one JSON object per line.
+    #[arg(long)]
+    pub json: bool,
+    /// Held-out clips to measure.
+    #[arg(long, default_value_t = 24)]
+    pub clips: usize,
+    /// Their size, as WxH.
+    #[arg(long, value_parser = size, default_value = "128x128")]
+    pub size: (usize, usize),
+    /// Frames of each: more than a window spans, a multiple of 8.
+    #[arg(long, default_value_t = 48)]
+    pub frames: usize,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    #[command(flatten)]
+    pub folders: PictureFolders,
+}
+
+#[derive(Args)]
+pub struct EvalDriftOptions {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Held-out clips with a pinned background.
+    #[arg(long, default_value_t = 4)]
+    pub clips: usize,
+    /// Their size, as WxH.
+    #[arg(long, value_parser = size, default_value = "256x256")]
+    pub size: (usize, usize),
+    /// Frames of each.
+    #[arg(long, default_value_t = 2000)]
+    pub frames: usize,
+    #[command(flatten)]
+    pub model: ModelChoice,
+    #[command(flatten)]
+    pub folders: PictureFolders,
 }
 
 #[derive(Args)]
@@ -314,6 +358,10 @@ pub struct TrainOptions {
     /// Folder of the run; an interrupted run in it goes on.
     #[arg(long)]
     pub run: PathBuf,
+    /// `history`: one network on clean and noisy history, for --minutes. `full`: teacher, its paths, and a student that learns from its own
+    /// rollouts; a file (.ron) instead gives that recipe's settings, such as the recipe.ron that a run leaves.
+    #[arg(long, default_value = "history")]
+    pub recipe: String,
     /// Minutes of training in all, over every resumption.
     #[arg(long, default_value_t = 120.0)]
     pub minutes: f64,

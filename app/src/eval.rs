@@ -1,17 +1,21 @@
 //! `kinebrush eval`: a model by default, or what is named instead of one; each has a module of its own.
 
+mod ablations;
 mod camera;
+mod drift;
 mod reconstruct;
 mod track;
 
 use crate::arguments::{EvalModelOptions, EvalOptions, EvalSubject};
 use crate::{models, train};
 use anyhow::Context;
-use kinebrush_engine::train::evaluate::evaluate;
+use kinebrush_engine::train::evaluate::{Clips, FRAMES, evaluate};
 
 pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
     match &options.subject {
         None => model(&options.model),
+        Some(EvalSubject::Ablations(options)) => ablations::run(options),
+        Some(EvalSubject::Drift(options)) => drift::run(options),
         Some(EvalSubject::Camera(options)) => camera::run(options),
         Some(EvalSubject::Reconstruct(options)) => reconstruct::run(options),
         Some(EvalSubject::Track(options)) => track::run(options),
@@ -31,7 +35,8 @@ fn model(options: &EvalModelOptions) -> anyhow::Result<()> {
     }
     checkpoint.dit.config.validate()?;
     let (_, held_out) = train::open_pools(&options.folders)?;
-    let report = evaluate(&checkpoint, &device, &held_out, options.clips, options.size, options.sheet.as_deref())?;
+    let clips = Clips { count: options.clips, size: options.size, frames: FRAMES, sheet: options.sheet.as_deref() };
+    let report = evaluate(&checkpoint, &device, &held_out, clips)?;
     match options.json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => println!("{report}"),

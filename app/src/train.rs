@@ -1,9 +1,11 @@
 //! `kinebrush train`.
 
 use crate::arguments::{PictureFolders, TrainOptions};
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::train::pool::Pool;
+use kinebrush_engine::train::recipe::{self, Recipe};
 use kinebrush_engine::train::trainer::{Event, Settings, train};
 
 use std::time::Instant;
@@ -16,6 +18,44 @@ pub fn open_pools(folders: &PictureFolders) -> anyhow::Result<(Pool, Pool)> {
 }
 
 pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
+    match options.recipe.as_str() {
+        "history" => history(options),
+        "full" if options.tiny => full(options, Recipe::tiny()),
+        "full" => full(options, Recipe::sketch()),
+        file => {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("recipe: `{file}` is neither history nor full, nor a file"))?;
+            full(
+                options,
+                ron::from_str(&text).with_context(|| format!("{file}: is not a recipe; a run of `--recipe full` leaves one to edit"))?,
+            )
+        }
+    }
+}
+
+/// The MotionStream recipe, stage by stage.
+fn full(options: &TrainOptions, recipe: Recipe) -> anyhow::Result<()> {
+    let settings = recipe::Settings {
+        folder: options.run.clone(),
+        evaluation: (options.evaluation_clips, if options.tiny { recipe.size } else { (256, 256) }),
+        recipe,
+        seed: options.seed,
+        save_every: options.evaluate_every * 60.0,
+    };
+    let (pool, held_out) = open_pools(&options.folders)?;
+    let (mut last_line, mut last_stage) = (Instant::now(), String::new());
+    let outcome = recipe::train(&settings, &pool, &held_out, &mut |progress| {
+        if progress.stage != last_stage || last_line.elapsed().as_secs() >= 60 || progress.steps.0 == progress.steps.1 {
+            (last_line, last_stage) = (Instant::now(), progress.stage.to_owned());
+            eprintln!("{}: {} of {}, loss {:.5}", progress.stage, progress.steps.0, progress.steps.1, progress.loss);
+        }
+    })?;
+    println!("{}", serde_json::to_string_pretty(&outcome)?);
+    Ok(())
+}
+
+/// One network on clips with clean and noisy history.
+fn history(options: &TrainOptions) -> anyhow::Result<()> {
     let settings = Settings {
         run: options.run.clone(),
         config: if options.tiny { Config::tiny() } else { Config::sketch() },

@@ -61,7 +61,7 @@ fn block_and_rotation_are_those_of_wan() {
         let parameters = fixture.parameters("block.");
         let block = Block::new(32, 64, 2, &parameters).unwrap();
         parameters.finish().unwrap();
-        let out = block.forward(&of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation }).unwrap();
+        let out = block.forward(&of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation, causal: true }).unwrap();
         close("block", &flat(&of("out")), &flat(&out), 1e-4);
     }
 }
@@ -164,7 +164,7 @@ fn whole_network_with_its_block_causal_mask() {
     let parameters = fixture.parameters("dit.");
     let dit = Dit::new(&config, &parameters).unwrap();
     parameters.finish().unwrap();
-    let past = &mut Past::Whole { rotation: &rotation };
+    let past = &mut Past::Whole { rotation: &rotation, causal: true };
     let out = dit.forward(&fixture.tensor("noisy"), &condition, &fixture.values("levels"), past).unwrap();
     close("network", &fixture.values("out"), &flat(&out), 1e-4);
 }

@@ -176,7 +176,7 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
                 let mut levels = vec![0.0; chunk];
                 levels.push(*level);
                 let z = tensor([history.as_slice(), &z].concat(), channels);
-                let past = &mut Past::Whole { rotation: &rotation };
+                let past = &mut Past::Whole { rotation: &rotation, causal: true };
                 let out = flat(&dit.forward(&z, &tensor(told.clone(), config.condition_channels()), &levels, past).unwrap());
                 let newest = &out[out.len() - condition.unknown.len() * config.output_channels()..];
                 for (cell, out) in newest.chunks_exact(config.output_channels()).enumerate() {

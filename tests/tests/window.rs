@@ -65,7 +65,7 @@ impl Stream {
         levels.push(level);
         let head_dim = config.dim / config.heads;
         let rotation = rope::rotation(head_dim, z.dim(1).unwrap(), CELLS.0 / 2, CELLS.1 / 2, &Device::Cpu).unwrap();
-        let past = &mut Past::Whole { rotation: &rotation };
+        let past = &mut Past::Whole { rotation: &rotation, causal: true };
         let out = self.dit.forward(&z, &self.chunks(&self.condition, 0, chunk + 1), &levels, past).unwrap();
         self.chunks(&out, chunk, chunk + 1)
     }

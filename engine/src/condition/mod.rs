@@ -83,6 +83,12 @@ impl Embeddings {
     }
 }
 
+/// Of `chunks` equal parts of `all` those `wanted`, in this order.
+pub(crate) fn some_of<T: Copy>(all: &[T], chunks: usize, wanted: &[usize]) -> Vec<T> {
+    let len = all.len() / chunks;
+    wanted.iter().flat_map(|i| &all[i * len..(i + 1) * len]).copied().collect()
+}
+
 /// Size of the padded picture: both sides multiples of a token.
 pub fn padded(config: &Config, width: usize, height: usize) -> (usize, usize) {
     (width.next_multiple_of(config.token_px()), height.next_multiple_of(config.token_px()))
@@ -133,6 +139,24 @@ impl Condition {
             },
         );
         self.add_tracks(config, points);
+    }
+
+    /// Some of its chunks alone, in this order; `chunks` is how many there are.
+    pub fn pick(&self, chunks: usize, wanted: &[usize]) -> Self {
+        let some = |all: &[f32]| some_of(all, chunks, wanted);
+        Self {
+            latents: self.latents / chunks * wanted.len(),
+            rows: self.rows,
+            columns: self.columns,
+            channels: some(&self.channels),
+            guide_latent: some(&self.guide_latent),
+            guide_patches: some(&self.guide_patches),
+            smooth_latent: some(&self.smooth_latent),
+            smooth_patches: some(&self.smooth_patches),
+            uncovered: some(&self.uncovered),
+            unknown: some_of(&self.unknown, chunks, wanted),
+            embeddings: Embeddings::default(),
+        }
     }
 
     /// Marks the cells of pinned and driven points, and adds the embeddings of ids to the raw track map.

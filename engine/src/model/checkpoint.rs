@@ -83,6 +83,16 @@ impl Checkpoint {
         Self::assemble(card, &weights, tensors, device, trainable)
     }
 
+    /// A model of these parameters, computed by the candle graph on the CPU: a network in training.
+    pub fn in_training(card: Card, codec: PatchCodec, parameters: BTreeMap<String, Tensor>) -> Result<Self> {
+        let name = Path::new("network in training");
+        let count = parameters.values().map(Tensor::elem_count).sum();
+        let parameters = Parameters::loaded(name, parameters.into_iter().collect(), &Device::Cpu, false);
+        let dit = Dit::new(&card.config, &parameters)?;
+        parameters.finish()?;
+        Ok(Self { card, codec, dit, parameters: count, precision: None })
+    }
+
     fn assemble(
         card: Card,
         path: &Path,

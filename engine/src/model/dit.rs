@@ -32,10 +32,12 @@ impl Linear {
 
 /// Where the attention of a pass looks.
 pub enum Past<'a> {
-    /// All chunks are in the pass: block-causal over them, with the rotation of every token, (tokens, head_dim).
+    /// All chunks are in the pass.
     Whole {
-        /// Rotation of every token.
+        /// Rotation of every token, (tokens, head_dim).
         rotation: &'a Tensor,
+        /// Whether a chunk sees only itself and those before it; a teacher sees all.
+        causal: bool,
     },
     /// One chunk is in the pass; the earlier ones are in the window.
     Window(&'a mut KvWindow),
@@ -87,8 +89,8 @@ impl Block {
         let k = flat(&ops::rms_norm(&self.k.forward(&y)?, &self.norm_k)?)?;
         let v = flat(&self.v.forward(&y)?)?;
         let y = match past {
-            Past::Whole { rotation } => {
-                let visible = Visibility::Chunks(batch * tokens / groups);
+            Past::Whole { rotation, causal } => {
+                let visible = if *causal { Visibility::Chunks(batch * tokens / groups) } else { Visibility::All };
                 ops::attention(&ops::rope(&q, rotation)?, &ops::rope(&k, rotation)?, &v, self.heads, visible)?
             }
             Past::Window(window) => {

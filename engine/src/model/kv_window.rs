@@ -58,6 +58,12 @@ impl KvWindow {
         self.filled
     }
 
+    /// Per layer, the held keys, rotated for the slots they are in, and values; each (filled, dim).
+    pub fn held(&self) -> Result<Vec<[Vec<f32>; 2]>> {
+        let flat = |values: &Tensor| values.narrow(1, 0, self.filled)?.flatten_all()?.to_vec1::<f32>();
+        self.layers.iter().map(|layer| Ok([flat(&layer.keys)?, flat(&layer.values)?])).collect()
+    }
+
     /// Rotation of the chunk in work, (chunk tokens, head_dim).
     pub fn current_rotation(&self) -> Result<Tensor> {
         self.rotation.narrow(0, self.filled, self.chunk)

@@ -7,6 +7,7 @@ use crate::condition::Condition;
 use crate::error::{Error, Result};
 use crate::kernels::isa::Precision;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::kv_window::KvWindow;
 use crate::model::network::{Network, Saved, network};
 use crate::model::sampler::{noise, noised};
 use candle_core::Device;
@@ -46,6 +47,13 @@ pub struct Chunk {
 pub struct Snapshot {
     chunk: u64,
     window: Option<(Saved, (usize, usize))>,
+}
+
+impl Snapshot {
+    /// The window of a session that computes with the candle graph.
+    pub fn window(&self) -> Option<&KvWindow> {
+        self.window.as_ref().and_then(|(saved, _)| saved.downcast_ref())
+    }
 }
 
 impl<'a> Session<'a> {
@@ -98,6 +106,11 @@ impl<'a> Session<'a> {
 
     /// The first half of [`Session::next_chunk`]: all that has to be known to show the chunk.
     pub fn denoise(&mut self, condition: &Condition, chunk: &mut Chunk) -> Result<()> {
+        self.denoise_steps(condition, chunk, usize::MAX)
+    }
+
+    /// The first `steps` denoising steps alone; what training goes on from.
+    pub fn denoise_steps(&mut self, condition: &Condition, chunk: &mut Chunk, steps: usize) -> Result<()> {
         let config = &self.checkpoint.dit.config;
         let (channels, width, trust) = (config.latent_channels, config.output_channels(), config.correction);
         let (seed, number) = (self.seed, self.chunk);
@@ -106,7 +119,7 @@ impl<'a> Session<'a> {
         chunk.latents.clear();
         chunk.latents.extend_from_slice(&condition.guide_latent);
         chunk.output.resize(condition.unknown.len() * width, 0.0);
-        for (step, level) in config.noise_levels.iter().enumerate() {
+        for (step, level) in config.noise_levels.iter().take(steps).enumerate() {
             let start = Instant::now();
             // At t = 1 the network gives the noisy latent no weight, so none is drawn.
             let mut z = &chunk.latents;

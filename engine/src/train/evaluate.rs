@@ -1,11 +1,12 @@
 //! Held-out evaluation: the model's rollout, the clean-plate guide and a plain warp, against the truth.
 //!
 //! Invariant: the model runs exactly as in a session, chunk by chunk on its own past; the set of uncovered pixels is the plain warp's,
-//! the same for all three. Guarded by the tests of `trainer`.
+//! the same for all three. Guarded by the tests below and of `trainer`.
 
-use crate::condition::Condition;
+use crate::condition::{Condition, FramePoints};
 use crate::error::{Error, Result};
 use crate::guide::baseline::plain_warp;
+use crate::guide::warp::GuideFrame;
 use crate::media::picture_file::save_png;
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::layer_motion::LayerMotion;
@@ -23,9 +24,11 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Seeds of the evaluation clips: their own range, far from any training run's.
-const FIRST_SEED: u64 = 0x00E7_A100_0000;
-/// Chunks of a clip.
-const CHUNKS: usize = 4;
+pub(super) const FIRST_SEED: u64 = 0x00E7_A100_0000;
+/// Frames of a clip, unless more are asked for.
+pub const FRAMES: usize = 16;
+/// A region's border is this wide, px to either side.
+const BORDER_PX: usize = 2;
 /// Clips in a contact sheet.
 const SHEET_CLIPS: usize = 8;
 
@@ -52,20 +55,32 @@ pub struct Report {
     pub baseline_sharpness: f64,
     /// PSNR of the plain warp on uncovered pixels, dB.
     pub baseline_uncovered_psnr_db: f64,
+    /// How much stronger gradients across the borders of tokens are than others, on uncovered pixels: the model's over the truth's.
+    pub blockiness: f64,
+    /// Mean error of the gradient along the borders of regions and holes, in 0..1: model.
+    pub border_error: f64,
+    /// The same of the clean-plate guide.
+    pub guide_border_error: f64,
 }
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} clips, uncovered {:+.2} dB (guide alone {:+.2}), covered {:+.2} dB, EPE {:.2} px, sharpness {:.2} of the truth's (plain warp {:.2})",
+            "{} clips, uncovered {:+.2} dB (guide alone {:+.2}), covered {:+.2} dB (guide {:+.2}), EPE {:.2} px, sharpness {:.2} of the truth's \
+             (guide {:.2}, plain warp {:.2}), blockiness {:.3} of the truth's, border error {:.4} (guide {:.4})",
             self.clips,
             self.uncovered_gain_db,
             self.guide_uncovered_gain_db,
             self.covered_delta_db,
+            self.guide_covered_delta_db,
             self.epe_px,
             self.sharpness,
-            self.baseline_sharpness
+            self.guide_sharpness,
+            self.baseline_sharpness,
+            self.blockiness,
+            self.border_error,
+            self.guide_border_error
         )
     }
 }
@@ -76,12 +91,17 @@ struct Sums {
     uncovered: f64,
     covered: f64,
     gradient: f64,
+    /// Gradients across the borders of tokens, and others: sum and number.
+    across: [(f64, f64); 2],
+    border: f64,
 }
 
+#[derive(Default)]
 struct Outcome {
     uncovered_px: f64,
     covered_px: f64,
-    truth_gradient: f64,
+    border_px: f64,
+    truth: Sums,
     model: Sums,
     guide: Sums,
     baseline: Sums,
@@ -89,21 +109,49 @@ struct Outcome {
     row: Option<Picture>,
 }
 
-/// Evaluates on `clips` clips of `size` from `pool`; the contact sheet (input, plain warp, guide, ours, truth) goes to `sheet`.
-pub fn evaluate(
-    checkpoint: &Checkpoint,
-    device: &Device,
-    pool: &Pool,
-    clips: usize,
-    size: (usize, usize),
-    sheet: Option<&Path>,
-) -> Result<Report> {
+/// Which held-out clips to evaluate on.
+#[derive(Clone, Copy, Debug)]
+pub struct Clips<'a> {
+    /// How many.
+    pub count: usize,
+    /// Width and height, px.
+    pub size: (usize, usize),
+    /// Frames of each; whole chunks of what is evaluated.
+    pub frames: usize,
+    /// Where to put a contact sheet: input, plain warp, guide, ours, truth.
+    pub sheet: Option<&'a Path>,
+}
+
+/// What makes the frames of a clip: from its guide, its track points and a seed.
+pub type Film<'a> = dyn Fn(&[GuideFrame], &[FramePoints], u64) -> Result<Vec<Picture>> + Sync + 'a;
+
+/// The frames that a session of `checkpoint` makes, chunk by chunk.
+pub fn filmed(checkpoint: &Checkpoint, device: &Device, guide: &[GuideFrame], points: &[FramePoints], seed: u64) -> Result<Vec<Picture>> {
+    let config = &checkpoint.dit.config;
+    let (width, height) = guide.first().map_or((0, 0), |frame| (frame.rgb.width, frame.rgb.height));
+    let mut session = Session::new(checkpoint, device, seed);
+    let mut shown = Vec::with_capacity(guide.len());
+    let (mut composer, mut made, mut frames) = (Composer::default(), Chunk::default(), Vec::new());
+    for (guide, points) in guide.chunks_exact(config.chunk_frames()).zip(points.chunks_exact(config.chunk_frames())) {
+        let condition = Condition::new(config, &checkpoint.codec, guide, points);
+        session.next_chunk(&condition, &mut made)?;
+        composer.compose(config, &checkpoint.codec, &made, &condition, width, height, &mut frames);
+        shown.extend_from_slice(&frames);
+    }
+    Ok(shown)
+}
+
+/// Evaluates sessions of `checkpoint` on clips from `pool`.
+pub fn evaluate(checkpoint: &Checkpoint, device: &Device, pool: &Pool, clips: Clips) -> Result<Report> {
+    let film = |guide: &[GuideFrame], points: &[FramePoints], seed| filmed(checkpoint, device, guide, points, seed);
+    evaluate_film(checkpoint.dit.config.token_px(), pool, clips, &film)
+}
+
+/// As [`evaluate`], of whatever makes frames from tokens of so many px.
+pub fn evaluate_film(token_px: usize, pool: &Pool, clips: Clips, film: &Film) -> Result<Report> {
     // In parallel over clips only as far as memory allows; each session's own kernels share the threads.
-    let outcomes: Vec<Outcome> = (0..clips)
-        .into_par_iter()
-        .map(|i| one(checkpoint, device, pool, i, size, sheet.is_some() && i < SHEET_CLIPS))
-        .collect::<Result<_>>()?;
-    if let Some(path) = sheet {
+    let outcomes: Vec<Outcome> = (0..clips.count).into_par_iter().map(|i| one(token_px, pool, i, clips, film)).collect::<Result<_>>()?;
+    if let Some(path) = clips.sheet {
         let rows: Vec<&Picture> = outcomes.iter().filter_map(|o| o.row.as_ref()).collect();
         if let Some(first) = rows.first() {
             let (width, height) = (first.width, first.height);
@@ -119,7 +167,12 @@ pub fn evaluate(
     let mean = |f: &dyn Fn(&Outcome) -> f64| counted.iter().map(|o| f(o)).sum::<f64>() / n;
     let gain = |ours: f64, base: f64| 10.0 * (base.max(1e-9) / ours.max(1e-9)).log10();
     let total = |f: &dyn Fn(&Outcome) -> f64| outcomes.iter().map(f).sum::<f64>();
-    let truth = total(&|o| o.truth_gradient);
+    let truth = total(&|o| o.truth.gradient);
+    let blocky = |of: &dyn Fn(&Outcome) -> Sums| {
+        let mean = |part: usize| total(&|o| of(o).across[part].0) / total(&|o| of(o).across[part].1).max(1.0);
+        mean(0) / mean(1).max(1e-9)
+    };
+    let border_px = total(&|o| o.border_px).max(1.0);
     Ok(Report {
         clips: counted.len(),
         uncovered_gain_db: mean(&|o| gain(o.model.uncovered, o.baseline.uncovered)),
@@ -131,35 +184,20 @@ pub fn evaluate(
         guide_sharpness: total(&|o| o.guide.gradient) / truth,
         baseline_sharpness: total(&|o| o.baseline.gradient) / truth,
         baseline_uncovered_psnr_db: mean(&|o| -10.0 * (o.baseline.uncovered / (3.0 * o.uncovered_px)).max(1e-9).log10()),
+        blockiness: blocky(&|o| o.model) / blocky(&|o| o.truth),
+        border_error: total(&|o| o.model.border) / border_px,
+        guide_border_error: total(&|o| o.guide.border) / border_px,
     })
 }
 
-fn one(checkpoint: &Checkpoint, device: &Device, pool: &Pool, index: usize, (width, height): (usize, usize), row: bool) -> Result<Outcome> {
-    let config = &checkpoint.dit.config;
-    let frames = CHUNKS * config.chunk_frames();
+fn one(token_px: usize, pool: &Pool, index: usize, clips: Clips, film: &Film) -> Result<Outcome> {
+    let Clips { size: (width, height), frames, .. } = clips;
+    let row = clips.sheet.is_some() && index < SHEET_CLIPS;
     let seed = FIRST_SEED + index as u64;
     let clip = make_clip(pool, &ClipSpec { width, height, frame_times: (0..frames).map(|t| t as f32).collect(), seed });
     let (_, guide, points) = guide_and_points(&clip, seed);
-    let mut session = Session::new(checkpoint, device, seed);
-    let mut shown = Vec::with_capacity(frames);
-    let (mut composer, mut made, mut chunk_frames) = (Composer::default(), Chunk::default(), Vec::new());
-    for chunk in 0..CHUNKS {
-        let range = chunk * config.chunk_frames()..(chunk + 1) * config.chunk_frames();
-        let condition = Condition::new(config, &checkpoint.codec, &guide[range.clone()], &points[range]);
-        session.next_chunk(&condition, &mut made)?;
-        composer.compose(config, &checkpoint.codec, &made, &condition, width, height, &mut chunk_frames);
-        shown.extend_from_slice(&chunk_frames);
-    }
-    let mut outcome = Outcome {
-        uncovered_px: 0.0,
-        covered_px: 0.0,
-        truth_gradient: 0.0,
-        model: Sums::default(),
-        guide: Sums::default(),
-        baseline: Sums::default(),
-        epe: (0.0, 0.0),
-        row: None,
-    };
+    let shown = film(&guide, &points, seed)?;
+    let mut outcome = Outcome::default();
     let mut last_baseline = None;
     for frame in 1..frames {
         let motion = &clip.motions[frame];
@@ -169,11 +207,13 @@ fn one(checkpoint: &Checkpoint, device: &Device, pool: &Pool, index: usize, (wid
         let hole: f64 = covered.data.iter().map(|c| f64::from(*c < 0.5)).sum();
         outcome.uncovered_px += hole;
         outcome.covered_px += (width * height) as f64 - hole;
-        outcome.truth_gradient += gradient(truth, &covered);
-        for (sums, picture) in
-            [(&mut outcome.model, &shown[frame]), (&mut outcome.guide, &guide[frame].rgb), (&mut outcome.baseline, &baseline)]
-        {
+        let border = border(&covered, &guide[frame].owner);
+        outcome.border_px += border.iter().filter(|at| **at).count() as f64;
+        let Outcome { truth: sums, model, guide: drawn, baseline: plain, .. } = &mut outcome;
+        for (sums, picture) in [(sums, truth), (model, &shown[frame]), (drawn, &guide[frame].rgb), (plain, &baseline)] {
             add_errors(sums, picture, truth, &covered);
+            add_blocks(sums, picture, &covered, token_px);
+            add_border(sums, picture, truth, &border);
         }
         last_baseline = Some(baseline);
     }
@@ -192,6 +232,51 @@ fn add_errors(sums: &mut Sums, picture: &Picture, truth: &Picture, covered: &Mas
         *(if *covered < 0.5 { &mut sums.uncovered } else { &mut sums.covered }) += error;
     }
     sums.gradient += gradient(picture, covered);
+}
+
+/// Gradients along rows on uncovered pixels, across the borders of tokens and elsewhere.
+fn add_blocks(sums: &mut Sums, picture: &Picture, covered: &Mask, token: usize) {
+    for y in 0..picture.height {
+        for x in (1..picture.width).filter(|x| covered.at(*x, y).max(covered.at(x - 1, y)) < 0.5) {
+            let (here, left) = (picture.at(x, y), picture.at(x - 1, y));
+            let step: f64 = (0..3).map(|c| f64::from((here[c] - left[c]).abs())).sum();
+            let (sum, number) = &mut sums.across[usize::from(!x.is_multiple_of(token))];
+            (*sum, *number) = (*sum + step, *number + 1.0);
+        }
+    }
+}
+
+/// The pixels near a change of owner or the rim of a hole.
+fn border(covered: &Mask, owner: &[u8]) -> Vec<bool> {
+    let (width, height) = (covered.width, covered.height);
+    let kind = |x: usize, y: usize| (covered.at(x, y) < 0.5, owner[y * width + x]);
+    let mut near = vec![false; width * height];
+    for y in 0..height - 1 {
+        for x in 0..width - 1 {
+            if kind(x, y) != kind(x + 1, y) || kind(x, y) != kind(x, y + 1) {
+                for v in y.saturating_sub(BORDER_PX - 1)..(y + BORDER_PX + 1).min(height) {
+                    near[v * width..][x.saturating_sub(BORDER_PX - 1)..(x + BORDER_PX + 1).min(width)].fill(true);
+                }
+            }
+        }
+    }
+    near
+}
+
+/// Mean over colours of the distance between both pictures' gradients, summed over the pixels near a border.
+fn add_border(sums: &mut Sums, picture: &Picture, truth: &Picture, border: &[bool]) {
+    let width = picture.width;
+    for (i, _) in border.iter().enumerate().filter(|(_, near)| **near) {
+        let (x, y) = (i % width, i / width);
+        if x + 1 < width && y + 1 < picture.height {
+            let slope = |p: &Picture, c: usize| [p.at(x + 1, y)[c] - p.at(x, y)[c], p.at(x, y + 1)[c] - p.at(x, y)[c]];
+            let off = |c: usize| {
+                let (ours, theirs) = (slope(picture, c), slope(truth, c));
+                f64::from((ours[0] - theirs[0]).hypot(ours[1] - theirs[1])) / 3.0
+            };
+            sums.border += (0..3).map(off).sum::<f64>();
+        }
+    }
 }
 
 /// Sum of gradient magnitudes where the plain warp saw nothing.
@@ -220,4 +305,33 @@ fn end_point_error(clip: &Clip, shown: &[Picture], frame: usize) -> (f64, f64) {
         }
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_show_in_their_figure_and_noise_does_not() {
+        let covered = Mask::filled(96, 32, 0.0);
+        let hash = |x: usize, y: usize| ((x * 7919 + y * 104_729) % 251) as f32 / 251.0;
+        let ratio = |picture: &Picture| {
+            let mut sums = Sums::default();
+            add_blocks(&mut sums, picture, &covered, 16);
+            let mean = |(sum, number): (f64, f64)| sum / number;
+            mean(sums.across[0]) / mean(sums.across[1])
+        };
+        let noise = ratio(&Picture::from_fn(96, 32, |x, y| [hash(x, y); 3]));
+        let blocks = ratio(&Picture::from_fn(96, 32, |x, y| [hash(x, y) * 0.1 + (x / 16 % 2) as f32; 3]));
+        assert!((0.7..1.4).contains(&noise) && blocks > 5.0, "{noise} {blocks}");
+    }
+
+    #[test]
+    fn a_border_is_where_owner_or_cover_change() {
+        let covered = Mask::from_fn(12, 6, |x, _| if x < 9 { 1.0 } else { 0.0 });
+        let owner: Vec<u8> = (0..72).map(|i| u8::from(i % 12 >= 4)).collect();
+        let near = border(&covered, &owner);
+        let columns: Vec<usize> = (0..12).filter(|x| near[2 * 12 + x]).collect();
+        assert_eq!(columns, [2, 3, 4, 5, 7, 8, 9, 10]);
+    }
 }

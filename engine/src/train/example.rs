@@ -2,14 +2,15 @@
 //!
 //! Invariant: an example depends on the pool and its seed alone. The noise follows the window's mask: each chunk has its own level, and
 //! in half of the examples the chunks before a random one are clean history, as they are when the model runs.
-//! Guarded by the tests of `trainer`.
+//! Guarded by the tests below and of `trainer`.
 
-use crate::condition::{Condition, FramePoints};
+use crate::condition::{Condition, FramePoints, some_of};
 use crate::guide::layers::{CutOptions, Layers};
 use crate::guide::warp::GuideFrame;
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
 use crate::model::parameters::normal;
+use crate::model::sampler::noised;
 use crate::motion::layer_motion::LayerMotion;
 use crate::motion::track_field::PointState;
 use crate::picture::Picture;
@@ -19,8 +20,9 @@ use glam::Vec2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// One training example; cells ordered latent frame, row, column over all chunks of a full window.
-pub struct Example {
+/// What the network sees of one clip; cells ordered latent frame, row, column.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
     /// Latent frames, rows and columns of cells.
     pub size: (usize, usize, usize),
     /// Noisy latents, (cells, latent_channels).
@@ -29,12 +31,27 @@ pub struct Example {
     pub condition: Vec<f32>,
     /// Noise level per chunk.
     pub levels: Vec<f32>,
+}
+
+/// One training example.
+pub struct Example {
+    /// What the network sees.
+    pub input: Input,
     /// Truth minus guide in pixels of -1..1, (cells, patch_len).
     pub target: Vec<f32>,
     /// Smooth guide minus guide in pixels of -1..1, (cells, patch_len).
     pub smooth: Vec<f32>,
     /// Share of each pixel that was not seen, (cells, patch_len / 3).
     pub uncovered: Vec<f32>,
+}
+
+/// What is withheld of the tracks, so that the model learns to go on without them (MotionStream's second stage).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Withheld {
+    /// Share of points that are hidden for some frames in the middle.
+    pub masking: f32,
+    /// Share of objects that are let go once they rest: from then on nobody says that they stay.
+    pub released: f32,
 }
 
 /// Points along the longer side of a picture of this many pixels: one per latent cell or so, as in a session.
@@ -54,6 +71,35 @@ fn track_points(clip: &Clip, frames: usize, rng: &mut ChaCha8Rng) -> Vec<FramePo
             FramePoints { ids: ids.clone(), states: states.clone(), positions, visible }
         })
         .collect()
+}
+
+impl Withheld {
+    /// Takes from the points of a clip's frames what is withheld.
+    fn apply(self, clip: &Clip, frames: &mut [FramePoints], rng: &mut ChaCha8Rng) {
+        let count = frames.len();
+        let points = frames.first().map_or(0, |f| f.ids.len());
+        for i in (0..points).filter(|_| self.masking > 0.0 && count > 2) {
+            if rng.random_bool(self.masking.clamp(0.0, 1.0).into()) {
+                let first = rng.random_range(1..count - 1);
+                let last = rng.random_range(first..count - 1);
+                frames[first..=last].iter_mut().for_each(|frame| frame.visible[i] = false);
+            }
+        }
+        for layer in (1..clip.states.len()).filter(|layer| clip.states[*layer] == PointState::Driven) {
+            if self.released <= 0.0 || !rng.random_bool(self.released.clamp(0.0, 1.0).into()) {
+                continue;
+            }
+            let on_plate = |frame: usize| clip.motions[frame].plate.inverse() * clip.motions[frame].objects[layer - 1];
+            let end = on_plate(count - 1);
+            let resting = (0..count).rev().take_while(|frame| on_plate(*frame).abs_diff_eq(end, 0.02)).count();
+            let mine: Vec<bool> =
+                (0..points).map(|i| frames[0].visible[i] && clip.layer_at(frames[0].positions[i]) as usize == layer).collect();
+            // The first frame at rest is still held: the drag ends there.
+            for frame in frames.iter_mut().skip(count - resting + 1) {
+                frame.states.iter_mut().zip(&mine).filter(|(_, mine)| **mine).for_each(|(state, _)| *state = PointState::Free);
+            }
+        }
+    }
 }
 
 /// The guide's frames and track points of a clip, as a session would get them.
@@ -81,44 +127,88 @@ fn frame_times(config: &Config, rng: &mut ChaCha8Rng) -> Vec<f32> {
     (0..config.sink_chunks * chunk).chain(first..first + rest).map(|t| t as f32).collect()
 }
 
+/// A clip in the model's terms, before any noise.
+pub struct Material {
+    /// What the model is told.
+    pub condition: Condition,
+    /// The truth's pixels in -1..1, (cells, patch_len).
+    pub truth: Vec<f32>,
+    /// The truth's latents, (cells, latent_channels).
+    pub clean: Vec<f32>,
+}
+
+impl Material {
+    /// The clip of `spec`, whose frames are whole chunks.
+    pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, spec: &ClipSpec, withheld: Withheld) -> Self {
+        let clip = make_clip(pool, spec);
+        let (_, guide, mut points) = guide_and_points(&clip, spec.seed);
+        withheld.apply(&clip, &mut points, &mut ChaCha8Rng::seed_from_u64(spec.seed ^ 0x5EED));
+        let frames: Vec<&Picture> = clip.frames.iter().collect();
+        let truth: Vec<f32> = frames.chunks(config.frames_per_latent).flat_map(|frames| cut(frames, config.cell_px)).collect();
+        Self { condition: Condition::new(config, codec, &guide, &points), clean: codec.encode(&truth), truth }
+    }
+
+    /// The network's input with `levels` per chunk: unknown cells of a chunk are `latents`, noised to its level by noise of `rng`.
+    pub fn input(&self, config: &Config, latents: &[f32], levels: Vec<f32>, rng: &mut ChaCha8Rng) -> Input {
+        let condition = &self.condition;
+        let (mut noisy, mut noise) = (condition.guide_latent.clone(), vec![0.0; latents.len()]);
+        normal(rng, &mut noise);
+        let channels = config.latent_channels;
+        let cells = condition.unknown.len() / levels.len();
+        for (chunk, t) in levels.iter().enumerate() {
+            let (cells, values) = (chunk * cells..(chunk + 1) * cells, chunk * cells * channels..(chunk + 1) * cells * channels);
+            let (z, unknown) = (&mut noisy[values.clone()], &condition.unknown[cells]);
+            let chosen = z.chunks_exact_mut(channels).zip(latents[values.clone()].chunks_exact(channels)).zip(unknown);
+            chosen.filter(|(_, unknown)| **unknown).for_each(|((z, latent), _)| z.copy_from_slice(latent));
+            noised(z, unknown, *t, |first, fresh| fresh.copy_from_slice(&noise[values.start + first..][..fresh.len()]));
+        }
+        Input { size: (condition.latents, condition.rows, condition.columns), noisy, condition: condition.channels.clone(), levels }
+    }
+
+    /// The example that asks for the truth.
+    pub fn example(&self, input: Input) -> Example {
+        let Condition { guide_patches, smooth_patches, uncovered, .. } = &self.condition;
+        let target = self.truth.iter().zip(guide_patches).map(|(t, g)| t - g).collect();
+        Example { input, target, smooth: smooth_patches.clone(), uncovered: uncovered.clone() }
+    }
+
+    /// The latents of a network's output, (cells, output_channels): guide where all is known, else guide and correction.
+    pub fn latents(&self, output: &[f32]) -> Vec<f32> {
+        let Condition { guide_latent, smooth_latent, unknown, .. } = &self.condition;
+        let (channels, width) = (guide_latent.len() / unknown.len(), output.len() / unknown.len());
+        let mut z = guide_latent.clone();
+        let cells = z.chunks_exact_mut(channels).zip(smooth_latent.chunks_exact(channels)).zip(output.chunks_exact(width)).zip(unknown);
+        for (((z, smooth), out), _) in cells.filter(|(_, unknown)| **unknown) {
+            z.iter_mut().zip(out).zip(smooth).for_each(|((z, correction), smooth)| *z += correction + out[channels] * smooth);
+        }
+        z
+    }
+
+    /// Some of the chunks alone, in this order; `chunks` is how many there are.
+    pub fn pick(&self, chunks: usize, wanted: &[usize]) -> Self {
+        let some = |all: &[f32]| some_of(all, chunks, wanted);
+        Self { condition: self.condition.pick(chunks, wanted), truth: some(&self.truth), clean: some(&self.clean) }
+    }
+}
+
 impl Example {
     /// The example of `seed`, of `width` x `height` pixels (multiples of a token).
     pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, width: usize, height: usize, seed: u64) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let clip = make_clip(pool, &ClipSpec { width, height, frame_times: frame_times(config, rng), seed });
-        let (_, guide, points) = guide_and_points(&clip, seed);
-        Self::from_clip(config, codec, &clip.frames, &Condition::new(config, codec, &guide, &points), rng)
-    }
-
-    fn from_clip(config: &Config, codec: &PatchCodec, truth: &[Picture], condition: &Condition, rng: &mut ChaCha8Rng) -> Self {
-        let channels = config.latent_channels;
-        let truth: Vec<f32> =
-            truth.chunks(config.frames_per_latent).flat_map(|f| cut(&f.iter().collect::<Vec<_>>(), config.cell_px)).collect();
-        let clean = codec.encode(&truth);
-        let chunks = condition.latents / config.chunk_latents;
-        let levels = noise_levels(chunks, rng);
+        let spec = ClipSpec { width, height, frame_times: frame_times(config, rng), seed };
+        let material = Material::new(pool, config, codec, &spec, Withheld::default());
+        let levels = noise_levels(material.condition.latents / config.chunk_latents, rng);
         // What the model shows is never quite the truth, so its history must not be either.
         let faith: f32 = if rng.random_bool(0.5) { 1.0 } else { rng.random_range(0.3..1.0) };
-        let mut noise = vec![0.0; clean.len()];
-        normal(rng, &mut noise);
-        let cells = condition.unknown.len() / chunks;
-        let mut noisy = condition.guide_latent.clone();
-        for (cell, _) in condition.unknown.iter().enumerate().filter(|(_, unknown)| **unknown) {
-            let t = levels[cell / cells];
-            for i in cell * channels..(cell + 1) * channels {
-                let z0 = if t > 0.0 { clean[i] } else { faith * clean[i] + (1.0 - faith) * condition.guide_latent[i] };
-                noisy[i] = (1.0 - t) * z0 + t * noise[i];
-            }
+        let mut latents = material.clean.clone();
+        let chunk = latents.len() / levels.len();
+        for (i, _) in levels.iter().enumerate().filter(|(_, t)| **t == 0.0) {
+            let range = i * chunk..(i + 1) * chunk;
+            let guide = &material.condition.guide_latent[range.clone()];
+            latents[range].iter_mut().zip(guide).for_each(|(z, guide)| *z = faith * *z + (1.0 - faith) * guide);
         }
-        Self {
-            size: (condition.latents, condition.rows, condition.columns),
-            noisy,
-            condition: condition.channels.clone(),
-            levels,
-            target: truth.iter().zip(&condition.guide_patches).map(|(t, g)| t - g).collect(),
-            smooth: condition.smooth_patches.clone(),
-            uncovered: condition.uncovered.clone(),
-        }
+        let input = material.input(config, &latents, levels, rng);
+        material.example(input)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a clip is a pure function of the pool's files, its epoch and the clip's seed. Guarded by the tests of `clip`.
 
 pub mod clip;
+pub mod drift;
 pub mod evaluate;
 pub mod example;
 mod loss;
@@ -12,6 +13,7 @@ pub mod optimizer;
 pub mod pool;
 mod pyramid;
 mod raster;
+pub mod recipe;
 pub mod reconstruct;
 mod region;
 mod scan;
@@ -22,4 +24,5 @@ pub mod speed;
 mod split;
 mod tracking;
 pub mod tracks;
+pub mod trainee;
 pub mod trainer;

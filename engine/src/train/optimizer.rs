@@ -116,6 +116,11 @@ impl AdamW {
         self.tensors(&self.average)
     }
 
+    /// The parameters as they are now: what a rollout in training is made with.
+    pub fn current(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.tensors(&self.values)
+    }
+
     fn tensors(&self, list: &[Vec<f32>]) -> Result<BTreeMap<String, Tensor>> {
         let tensor = |((name, shape), values): ((&String, &Vec<usize>), &Vec<f32>)| {
             Ok((name.clone(), Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)?))

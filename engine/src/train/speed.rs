@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::dit::Dit;
 use crate::model::parameters::{Parameters, normal};
-use crate::train::example::Example;
-use crate::train::network::Network;
+use crate::train::example::{Example, Input};
+use crate::train::network::{Network, Sight};
 use crate::train::optimizer::{AdamW, Rates};
 use candle_core::Device;
 use rand::{RngExt, SeedableRng};
@@ -36,7 +36,7 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
     let rates = Rates { learning_rate: 1e-4, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
     let mut step = || -> Result<f64> {
         let start = Instant::now();
-        network.step(optimizer.values(), &decoder, &batch)?;
+        network.step(optimizer.values(), &decoder, &batch, Sight::Causal)?;
         optimizer.step(network.gradients(), rates)?;
         Ok(start.elapsed().as_secs_f64() * 1000.0)
     };
@@ -48,11 +48,14 @@ pub fn step_milliseconds(config: &Config, batch: usize, cells: (usize, usize), s
 pub(super) fn example(config: &Config, (rows, columns): (usize, usize), rng: &mut ChaCha8Rng) -> Example {
     let latents = config.span_latents();
     let cells = latents * rows * columns;
-    Example {
+    let input = Input {
         size: (latents, rows, columns),
         noisy: random(rng, cells * config.latent_channels),
         condition: random(rng, cells * config.condition_channels()),
         levels: (0..latents / config.chunk_latents).map(|_| 1.0 - rng.random_range(0.0..0.9)).collect(),
+    };
+    Example {
+        input,
         target: random(rng, cells * config.patch_len()),
         smooth: random(rng, cells * config.patch_len()),
         uncovered: (0..cells * config.patch_len() / 3).map(|_| rng.random_range(0.0..1.0)).collect(),

@@ -4,19 +4,16 @@
 //! flat: a bounded queue of examples, and nothing kept per step. Guarded by the tests below.
 
 use crate::error::{Error, Result};
-use crate::media::atomic;
-use crate::model::checkpoint::{self, Card, Checkpoint};
+use crate::model::checkpoint::{Card, Checkpoint};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
-use crate::model::dit::Dit;
-use crate::model::parameters::Parameters;
 use crate::train::clip::{ClipSpec, make_clip};
-use crate::train::evaluate::{self, Report};
+use crate::train::evaluate::{Clips, FRAMES, Report, evaluate};
 use crate::train::example::Example;
-use crate::train::network::Network;
-use crate::train::optimizer::{AdamW, Rates};
+use crate::train::network::Sight;
 use crate::train::pool::Pool;
-use candle_core::{Device, Tensor, safetensors};
+use crate::train::trainee::{Trainee, learning_rate, rates};
+use candle_core::Device;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,10 +51,7 @@ pub struct Settings {
 /// Picture sizes in training and how often each comes.
 const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
 /// Steps after which the pool's working set moves on, where not all photographs fit into memory.
-const STEPS_PER_EPOCH: u64 = 50;
-const WARM_UP_STEPS: f64 = 200.0;
-/// Share of the run over which the learning rate falls.
-const COOL_DOWN: f64 = 0.4;
+pub(super) const STEPS_PER_EPOCH: u64 = 50;
 
 /// What a run reports as it goes.
 pub enum Event<'a> {
@@ -84,34 +78,37 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
     let pool = Arc::new(pool);
     let mut examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
     let started = Instant::now();
-    let already = run.seconds;
+    let already = run.trainee.seconds;
     let mut smooth_loss = None;
     let mut examples_done = 0usize;
     let mut last_evaluation = Instant::now();
     loop {
-        pool.rotate_to(run.optimizer.steps() / STEPS_PER_EPOCH)?;
+        pool.rotate_to(run.trainee.optimizer.steps() / STEPS_PER_EPOCH)?;
         let batch = examples.next()?;
-        let progress = (run.seconds / (settings.minutes * 60.0)).min(1.0);
+        let progress = (run.trainee.seconds / (settings.minutes * 60.0)).min(1.0);
         let loss = run.step(&batch, settings, progress)?;
         examples_done += batch.len();
-        run.seconds = already + started.elapsed().as_secs_f64();
+        run.trainee.seconds = already + started.elapsed().as_secs_f64();
         let smooth = smooth_loss.map_or(loss, |s: f32| s + 0.02 * (loss - s));
         smooth_loss = Some(smooth);
         let examples_per_s = examples_done as f64 / started.elapsed().as_secs_f64();
-        tell(Event::Step { step: run.optimizer.steps(), loss: smooth, examples_per_s, seconds: run.seconds });
-        let over = run.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| run.optimizer.steps() >= most);
+        tell(Event::Step { step: run.trainee.optimizer.steps(), loss: smooth, examples_per_s, seconds: run.trainee.seconds });
+        let over =
+            run.trainee.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| run.trainee.optimizer.steps() >= most);
         if !over && last_evaluation.elapsed() < Duration::from_secs_f64(settings.evaluate_every * 60.0) {
             continue;
         }
         run.save(settings)?;
         let report = run.evaluate(settings, held_out)?;
-        let minutes = run.seconds / 60.0;
-        let line =
-            format!("step {}, minute {minutes:.1}, {examples_per_s:.2} examples/s, loss {smooth:.5}: {report}", run.optimizer.steps());
+        let minutes = run.trainee.seconds / 60.0;
+        let line = format!(
+            "step {}, minute {minutes:.1}, {examples_per_s:.2} examples/s, loss {smooth:.5}: {report}",
+            run.trainee.optimizer.steps()
+        );
         tell(Event::Evaluated(&line));
-        run.log(settings, &line)?;
-        if run.best.is_none_or(|best| report.uncovered_gain_db > best) {
-            run.best = Some(report.uncovered_gain_db);
+        log(&settings.run, &line)?;
+        if run.trainee.best.is_none_or(|best| report.uncovered_gain_db > best) {
+            run.trainee.best = Some(report.uncovered_gain_db);
             run.export(&settings.run.join("best"), settings, &report)?;
         }
         last_evaluation = Instant::now();
@@ -125,104 +122,55 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
 
 /// A run in work.
 struct Run {
-    config: Config,
-    codec: PatchCodec,
-    decoder: Vec<f32>,
-    network: Network,
-    optimizer: AdamW,
-    seconds: f64,
-    /// Largest gain of an evaluation so far, dB.
-    best: Option<f64>,
+    trainee: Trainee,
 }
 
 impl Run {
     /// Takes up the run in the folder, or starts it.
     fn open(settings: &Settings, pool: &Pool) -> Result<Self> {
-        let device = Device::Cpu;
-        let state = settings.run.join("state");
-        let (config, codec, variables) = if state.join("model.ron").exists() {
-            let (checkpoint, variables) = Checkpoint::load_trainable(&state, &device, true)?;
-            (checkpoint.dit.config, checkpoint.codec, variables)
-        } else {
-            let codec = fit_codec(&settings.config, pool, settings.seed)?;
-            let parameters = Parameters::seeded(settings.seed, &device);
-            Dit::new(&settings.config, &parameters)?;
-            (settings.config.clone(), codec, parameters.finish()?)
+        let trainee = match Trainee::open(&settings.run.join("state"))? {
+            Some(trainee) => trainee,
+            None => Trainee::fresh(&settings.config, fit_codec(&settings.config, pool, settings.seed)?, settings.seed)?,
         };
-        let optimizer = AdamW::new(variables)?;
-        let (decoder, network) = (codec.decoder().to_vec(), Network::new(&config, &optimizer)?);
-        let mut run = Self { config, codec, decoder, network, optimizer, seconds: 0.0, best: None };
-        let optimizer = state.join("optimizer.safetensors");
-        if optimizer.exists() {
-            let tensors = safetensors::load(&optimizer, &device).map_err(|e| Error::file(&optimizer, e))?;
-            run.optimizer.restore(&tensors)?;
-            let number = |name: &str| tensors.get(name).map(|t| t.to_vec1::<f64>()).transpose().map(|v| v.map(|v| v[0]));
-            run.seconds = number("seconds")?.unwrap_or(0.0);
-            run.best = number("best")?;
-        }
-        Ok(run)
+        Ok(Self { trainee })
     }
 
     /// One optimizer step; returns the loss.
     fn step(&mut self, batch: &[Example], settings: &Settings, progress: f64) -> Result<f32> {
-        let loss = self.network.step(self.optimizer.values(), &self.decoder, batch)?;
-        let warm_up = (self.optimizer.steps() as f64 / WARM_UP_STEPS).min(1.0);
-        let cool_down = ((1.0 - progress) / COOL_DOWN).clamp(0.02, 1.0);
-        let rates =
-            Rates { learning_rate: settings.learning_rate * warm_up.max(0.01) * cool_down, weight_decay: 0.01, clip: 1.0, ema: 0.998 };
-        self.optimizer.step(self.network.gradients(), rates)?;
-        Ok(loss)
+        let rate = learning_rate(settings.learning_rate, self.trainee.optimizer.steps(), progress);
+        self.trainee.step(batch, Sight::Causal, rates(rate))
     }
 
     fn card(&self, settings: &Settings, report: Option<&Report>) -> Card {
         let figures = report.map_or(String::new(), |r| format!(" Held-out: {r}"));
-        Card {
-            version: 1,
-            name: "Sketch".into(),
-            licence: "MIT OR Apache-2.0; see MODEL_CARD.md beside this file for the training pictures and their licences".into(),
-            origin: format!(
-                "Trained by `kinebrush train` for {:.0} minutes, {} steps, seed {}.{figures}",
-                self.seconds / 60.0,
-                self.optimizer.steps(),
-                settings.seed
-            ),
-            config: self.config.clone(),
-        }
+        let (minutes, steps) = (self.trainee.seconds / 60.0, self.trainee.optimizer.steps());
+        let origin = format!("Trained by `kinebrush train` for {minutes:.0} minutes, {steps} steps, seed {}.{figures}", settings.seed);
+        self.trainee.card("Sketch", origin)
     }
 
     fn save(&self, settings: &Settings) -> Result<()> {
-        let state = settings.run.join("state");
-        checkpoint::save(&state, &self.card(settings, None), &self.codec, &self.optimizer.averaged()?, false)?;
-        let mut tensors = self.optimizer.state()?;
-        for (name, value) in [("seconds", Some(self.seconds)), ("best", self.best)] {
-            if let Some(value) = value {
-                tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
-            }
-        }
-        let mut list: Vec<_> = tensors.iter().collect();
-        list.sort_by_key(|(name, _)| name.as_str());
-        let path = state.join("optimizer.safetensors");
-        let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(&path, e))?;
-        atomic::write_atomic(&path, |w| w.write_all(&bytes))
+        self.trainee.save(&settings.run.join("state"), &self.card(settings, None))
     }
 
     fn export(&self, path: &Path, settings: &Settings, report: &Report) -> Result<()> {
-        checkpoint::save(path, &self.card(settings, Some(report)), &self.codec, &self.optimizer.averaged()?, true)
+        self.trainee.export(path, &self.card(settings, Some(report)))
     }
 
     /// Evaluates the averaged parameters as they will be shipped.
     fn evaluate(&self, settings: &Settings, held_out: &Pool) -> Result<Report> {
         let (checkpoint, _) = Checkpoint::load_trainable(&settings.run.join("state"), &Device::Cpu, false)?;
-        let sheet = settings.run.join(format!("sheet-{:06}.png", self.optimizer.steps()));
-        evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.evaluation_clips, settings.evaluation_size, Some(&sheet))
+        let sheet = settings.run.join(format!("sheet-{:06}.png", self.trainee.optimizer.steps()));
+        let (count, size) = (settings.evaluation_clips, settings.evaluation_size);
+        evaluate(&checkpoint, &Device::Cpu, held_out, Clips { count, size, frames: FRAMES, sheet: Some(&sheet) })
     }
+}
 
-    fn log(&self, settings: &Settings, line: &str) -> Result<()> {
-        use std::io::Write;
-        let path = settings.run.join("log.txt");
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Error::file(&path, e))
-    }
+/// Adds a line to the log of a run.
+pub(super) fn log(run: &Path, line: &str) -> Result<()> {
+    use std::io::Write;
+    let path = run.join("log.txt");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Error::file(&path, e))
 }
 
 /// Batches in the order of their numbers, whichever worker is done first.
@@ -249,11 +197,11 @@ impl Batches {
 fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<AtomicBool>) -> Result<Batches> {
     // As many as there are workers: with what each has in hand, that bounds the memory.
     let (sender, receiver) = sync_channel(settings.workers.max(1));
-    let first = run.optimizer.steps();
+    let first = run.trainee.optimizer.steps();
     let next = Arc::new(AtomicU64::new(first));
     for worker in 0..settings.workers.max(1) {
         let (sender, next, stop, pool) = (sender.clone(), next.clone(), stop.clone(), pool.clone());
-        let (config, codec, seed, batch_px) = (run.config.clone(), run.codec.clone(), settings.seed, settings.batch_px);
+        let (config, codec, seed, batch_px) = (run.trainee.config.clone(), run.trainee.codec.clone(), settings.seed, settings.batch_px);
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -270,7 +218,7 @@ fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<Ato
     Ok(Batches { receiver, early: BTreeMap::new(), next: first })
 }
 
-fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
+pub(super) fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
     crate::model::parameters::fnv1a(&[seed.to_le_bytes(), batch.to_le_bytes(), index.to_le_bytes()].concat())
 }
 
@@ -296,6 +244,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::train::pool::tests::folders;
+    use candle_core::safetensors;
 
     fn settings(run: &Path) -> Settings {
         Settings {
@@ -356,7 +305,7 @@ mod tests {
         let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
         let settings = settings(root.path());
         let mut run = Run::open(&settings, &pool).unwrap();
-        let example = |i| Example::new(&pool, &run.config, &run.codec, 64, 64, i);
+        let example = |i| Example::new(&pool, &run.trainee.config, &run.trainee.codec, 64, 64, i);
         let batch: Vec<Example> = (0..4).map(example).collect();
         let losses: Vec<f32> = (0..120).map(|_| run.step(&batch, &settings, 0.0).unwrap()).collect();
         assert!(losses[119] < 0.8 * losses[0], "{} -> {}", losses[0], losses[119]);

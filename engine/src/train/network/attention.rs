@@ -1,7 +1,8 @@
-//! Block-causal attention over whole clips, and its gradient with the scores recomputed (FlashAttention's idea, Dao 2022): only the
-//! logarithm of each row's sum is kept.
+//! Attention over clips, and its gradient with the scores recomputed (FlashAttention's idea, Dao 2022): only the logarithm of each
+//! row's sum is kept.
 //!
-//! Invariant: a query sees its own chunk and all before it; tiles of dead groups cost nothing. Guarded by `tests.rs`.
+//! Invariant: a query sees what [`Sight`] says and nothing else; keys and values of a past are constants; tiles of dead groups cost
+//! nothing. Guarded by `tests.rs`.
 
 use super::geometry::Geometry;
 use super::lanes::{map, total};
@@ -11,7 +12,38 @@ use crate::kernels::vector::{dispatch, exp2, max};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Queries, keys and values of all tokens, each (tokens, dim) in rows of its own stride.
+/// What a token may look at.
+#[derive(Clone, Copy)]
+pub enum Sight<'a> {
+    /// Its own chunk and all before it, as the streaming student sees its window.
+    Causal,
+    /// The whole clip, as teacher and critic see it.
+    All,
+    /// Its own chunk and a past that is held, as the student sees it when it runs; one clip of one chunk.
+    After(&'a Past),
+}
+
+/// Keys and values of chunks that were committed, as [`KvWindow`](crate::model::kv_window::KvWindow) holds them.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Tokens held.
+    pub tokens: usize,
+    /// Per layer: keys, rotated for the slots they are in, and values; each (tokens, dim).
+    pub layers: Vec<[Vec<f32>; 2]>,
+}
+
+impl Sight<'_> {
+    /// Tokens before those of the pass.
+    pub(super) fn before(self) -> usize {
+        match self {
+            Self::After(past) => past.tokens,
+            Self::Causal | Self::All => 0,
+        }
+    }
+}
+
+/// Queries (tokens, dim), keys and values, each in rows of its own stride. `before` rows of keys and values stand before those of the
+/// first clip: a past.
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a> {
     pub q: Matrix<'a>,
@@ -19,6 +51,8 @@ pub(super) struct Operands<'a> {
     pub v: Matrix<'a>,
     pub dim: usize,
     pub heads: usize,
+    pub before: usize,
+    pub causal: bool,
 }
 
 thread_local! {
@@ -39,6 +73,13 @@ impl<'a> Operands<'a> {
         self.dim / self.heads
     }
 
+    /// First key and number of keys of a query's group.
+    fn keys(&self, g: Geometry, query: usize) -> (usize, usize) {
+        let clip = query / g.clip_tokens() * g.clip_tokens();
+        let end = if self.causal { (query / g.group_tokens() + 1) * g.group_tokens() - clip } else { g.clip_tokens() };
+        (clip, self.before + end)
+    }
+
     fn at(&self, matrix: Matrix<'a>, token: usize, head: usize) -> Matrix<'a> {
         Matrix(&matrix.0[token * matrix.1 + head * self.head_dim()..], matrix.1)
     }
@@ -52,16 +93,14 @@ impl<'a> Operands<'a> {
 
     /// Attention of all queries in live groups: `out` (tokens, dim), and per token and head the logarithm of its sum, base 2.
     pub fn forward(&self, g: Geometry, live: &[bool], out: &mut [f32], log_sums: &mut [f32]) {
-        let (rows, hd, heads) = (g.tile_tokens(), self.head_dim(), self.heads);
+        let (rows, hd, heads) = (g.tile_tokens(self.before), self.head_dim(), self.heads);
         let tiles = g.tokens() / rows;
         cut(tiles, [out, log_sums]).into_par_iter().with_max_len(1).enumerate().for_each(|(tile, [out, log_sums])| {
             let query = tile * rows;
-            let group = query / g.group_tokens();
-            if !live[group] {
+            if !live[query / g.group_tokens()] {
                 return;
             }
-            let clip = query / g.clip_tokens() * g.clip_tokens();
-            let keys = (group + 1) * g.group_tokens() - clip;
+            let (clip, keys) = self.keys(g, query);
             SCORES.with_borrow_mut(|[p, _]| {
                 let p = first(p, rows * keys);
                 for head in 0..heads {
@@ -75,23 +114,23 @@ impl<'a> Operands<'a> {
     }
 
     /// Gradients of the rotated queries and keys and of the values, from `out` of [`Operands::forward`] and its gradient: `to` is
-    /// (clips, heads, 3, tokens of a clip, head_dim).
+    /// (clips, heads, 3, tokens of a clip with those before it, head_dim); rows of queries before it stay zero.
     pub fn backward(&self, g: Geometry, live: &[bool], log_sums: &[f32], out: &[f32], dout: &[f32], to: &mut [f32]) {
-        let (rows, hd, heads, tokens) = (g.tile_tokens(), self.head_dim(), self.heads, g.clip_tokens());
+        let (rows, hd, heads, tokens) = (g.tile_tokens(self.before), self.head_dim(), self.heads, g.clip_tokens());
+        let all = self.before + tokens;
         let scale = 1.0 / (hd as f32).sqrt();
         cut(g.clips * heads, [to]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [to])| {
             let (clip, head) = (i / heads * tokens, i % heads);
             to.fill(0.0);
-            let (dq, rest) = to.split_at_mut(tokens * hd);
-            let (dk, dv) = rest.split_at_mut(tokens * hd);
+            let (dq, rest) = to.split_at_mut(all * hd);
+            let (dk, dv) = rest.split_at_mut(all * hd);
             SCORES.with_borrow_mut(|[p, dp]| {
                 for start in (0..tokens).step_by(rows) {
                     let query = clip + start;
-                    let group = query / g.group_tokens();
-                    if !live[group] {
+                    if !live[query / g.group_tokens()] {
                         continue;
                     }
-                    let keys = (group + 1) * g.group_tokens() - clip;
+                    let (_, keys) = self.keys(g, query);
                     let (p, dp) = (first(p, rows * keys), first(dp, rows * keys));
                     let (out, dout) =
                         (Matrix(&out[query * self.dim + head * hd..], self.dim), Matrix(&dout[query * self.dim + head * hd..], self.dim));
@@ -100,7 +139,7 @@ impl<'a> Operands<'a> {
                     score_gradients(p, dp, keys, hd, log_sums[query * heads + head..].iter().step_by(heads), out, dout);
                     nn(
                         (rows, keys, hd),
-                        Target(&mut dq[start * hd..], hd),
+                        Target(&mut dq[(self.before + start) * hd..], hd),
                         Held::Replaced,
                         Matrix(dp, keys),
                         self.at(self.k, clip, head),

@@ -1,10 +1,10 @@
 //! A transformer block: forward with saved activations, and its gradient, in tasks of a few hundred tokens whose intermediate results
 //! stay in the cache.
 //!
-//! Invariant: agrees with `model::dit::Block` under `Past::Whole`; tokens of dead groups give nothing but keys and values. Guarded by
+//! Invariant: agrees with `model::dit::Block`; tokens of dead groups give nothing but keys and values. Guarded by
 //! `tests.rs`.
 
-use super::attention::Operands;
+use super::attention::{Operands, Sight};
 use super::geometry::{Geometry, fit};
 use super::linear::{Linear, Names};
 use super::ops::{
@@ -28,6 +28,7 @@ pub(super) struct Block {
     up: Linear,
     down: Linear,
     modulation: usize,
+    layer: usize,
     dim: usize,
     heads: usize,
 }
@@ -44,6 +45,9 @@ pub(super) struct Saved {
     /// Rotated queries and keys, dim each.
     q: Vec<f32>,
     k: Vec<f32>,
+    /// Keys and values with those of a past before them, dim each; empty without one.
+    keys: Vec<f32>,
+    values: Vec<f32>,
     attended: Vec<f32>,
     /// See [`Operands::forward`]; heads.
     log_sums: Vec<f32>,
@@ -74,9 +78,19 @@ pub(super) struct Scratch {
 }
 
 impl Saved {
-    pub fn buffers(&self) -> [&Vec<f32>; 12] {
-        let Self { modulation, attention_in, qkv, q, k, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out } = self;
-        [modulation, attention_in, qkv, q, k, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out]
+    pub fn buffers(&self) -> [&Vec<f32>; 14] {
+        let Self { modulation, attention_in, qkv, q, k, keys, values, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out } =
+            self;
+        [modulation, attention_in, qkv, q, k, keys, values, attended, log_sums, projected, middle, ffn_in, hidden, ffn_out]
+    }
+
+    /// What attention works on, once `q`, `k` and the values in `qkv` are there.
+    fn operands<'a>(&'a self, sight: Sight, dim: usize, heads: usize) -> Operands<'a> {
+        let (k, v) = match sight {
+            Sight::After(_) => (Matrix(&self.keys, dim), Matrix(&self.values, dim)),
+            Sight::Causal | Sight::All => (Matrix(&self.k, dim), Matrix(&self.qkv[2 * dim..], 3 * dim)),
+        };
+        Operands { q: Matrix(&self.q, dim), k, v, dim, heads, before: sight.before(), causal: !matches!(sight, Sight::All) }
     }
 }
 
@@ -91,8 +105,9 @@ impl Scratch {
 pub(super) struct Pass<'a> {
     pub geometry: Geometry,
     pub values: &'a [Vec<f32>],
-    /// (tokens of a clip, head_dim).
+    /// Of all slots, (tokens of a past and of a clip, head_dim).
     pub rotation: &'a [f32],
+    pub sight: Sight<'a>,
     /// (groups, 6 dim).
     pub time: &'a [f32],
 }
@@ -112,6 +127,7 @@ impl Block {
             up: names.linear(&format!("blocks.{layer}.ffn.0"), dim, config.ffn_dim)?,
             down: names.linear(&format!("blocks.{layer}.ffn.2"), config.ffn_dim, dim)?,
             modulation: names.find(&format!("blocks.{layer}.modulation"), 6 * dim)?,
+            layer,
             dim,
             heads: config.heads,
         })
@@ -128,7 +144,7 @@ impl Block {
 
     /// `x` and `out` (tokens, dim); rows of `out` in dead groups are not written.
     pub fn forward(&self, pass: Pass, live: &[bool], x: &[f32], saved: &mut Saved, scratch: &mut Scratch, out: &mut [f32]) {
-        let Pass { geometry: g, values, rotation, time } = pass;
+        let Pass { geometry: g, values, rotation, sight, time } = pass;
         let (d, tokens, blocks, rows) = (self.dim, g.tokens(), g.blocks(), g.block_tokens());
         let s = saved;
         fit(&mut s.modulation, time.len());
@@ -155,7 +171,7 @@ impl Block {
                 linear.forward_to(values, Matrix(y, d), Target(&mut qkv[at * d..], 3 * d), rows);
             }
             let (norm_q, norm_k) = (&values[self.norm_q], &values[self.norm_k]);
-            let first = i * rows % g.clip_tokens();
+            let first = sight.before() + i * rows % g.clip_tokens();
             dispatch(
                 #[inline(always)]
                 || {
@@ -167,8 +183,16 @@ impl Block {
                 },
             );
         });
-        let operands = Operands { q: Matrix(&s.q, d), k: Matrix(&s.k, d), v: Matrix(&s.qkv[2 * d..], 3 * d), dim: d, heads: self.heads };
-        operands.forward(g, live, &mut s.attended, &mut s.log_sums);
+        if let Sight::After(past) = sight {
+            let [keys, values] = &past.layers[self.layer];
+            s.keys.clear();
+            s.keys.extend(keys.iter().chain(&s.k));
+            s.values.clear();
+            s.values.extend(values.iter().chain(s.qkv.chunks_exact(3 * d).flat_map(|row| &row[2 * d..])));
+        }
+        let (mut attended, mut log_sums) = (std::mem::take(&mut s.attended), std::mem::take(&mut s.log_sums));
+        s.operands(sight, d, self.heads).forward(g, live, &mut attended, &mut log_sums);
+        (s.attended, s.log_sums) = (attended, log_sums);
 
         let attended = &s.attended;
         let parts =
@@ -204,12 +228,13 @@ impl Block {
         dtime: &mut [f32],
         gradients: &mut [Vec<f32>],
     ) {
-        let Pass { geometry: g, values, rotation, .. } = pass;
+        let Pass { geometry: g, values, rotation, sight, .. } = pass;
         let (d, f, tokens, blocks, rows) = (self.dim, self.up.to, g.tokens(), g.blocks(), g.block_tokens());
         let s = saved;
         let Scratch { activated, gradient, heads, sums, total } = scratch;
         fit(gradient, tokens * d);
-        fit(heads, tokens * 3 * d);
+        let before = sight.before();
+        fit(heads, (tokens + before) * 3 * d);
         // Per block of tokens: six modulations; biases of down, up, o, q, k, v; weights of the two norms.
         let width = 13 * d + f;
         fit(sums, blocks * width);
@@ -232,14 +257,23 @@ impl Block {
             gate_backward(dx, modulation(i, 2), projected, dgate, do_);
             self.o.backward(values, Matrix(projected, d), gradient, Held::Replaced);
         });
-        let operands = Operands { q: Matrix(&s.q, d), k: Matrix(&s.k, d), v: Matrix(&s.qkv[2 * d..], 3 * d), dim: d, heads: self.heads };
-        operands.backward(g, live, &s.log_sums, &s.attended, gradient, heads);
+        s.operands(sight, d, self.heads).backward(g, live, &s.log_sums, &s.attended, gradient, heads);
 
         let parts = cut(blocks, [dx, &mut s.qkv, gradient, sums, &mut s.q]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dx, qkv, gradient, sums, turned])| {
             let [dshift, dscale, _, _, _, _, _, _, dq, dk, dv, dnorm_q, dnorm_k, _] = self.sums(sums);
-            let (clip, first) = (i * rows / g.clip_tokens(), i * rows % g.clip_tokens());
-            self.projections_backward(heads, clip, first, g.clip_tokens(), rotation, values, qkv, turned, [dq, dk, dv, dnorm_q, dnorm_k]);
+            let (clip, first) = (i * rows / g.clip_tokens(), before + i * rows % g.clip_tokens());
+            self.projections_backward(
+                heads,
+                clip,
+                first,
+                before + g.clip_tokens(),
+                rotation,
+                values,
+                qkv,
+                turned,
+                [dq, dk, dv, dnorm_q, dnorm_k],
+            );
             for (at, linear) in [&self.q, &self.k, &self.v].into_iter().enumerate() {
                 let held = if at == 0 { Held::Replaced } else { Held::Kept };
                 linear.backward(values, Matrix(&qkv[at * d..], 3 * d), gradient, held);
@@ -287,13 +321,14 @@ impl Block {
         std::array::from_fn(|_| parts.next().unwrap_or_default())
     }
 
-    /// From the heads' gradients to those of the projections, written over `qkv`; `turned` has room for as many rows of dim.
+    /// From the heads' gradients to those of the projections, written over `qkv`; `turned` has room for as many rows of dim. `first` is
+    /// the first token's slot among the `all` that its clip sees.
     fn projections_backward(
         &self,
         heads: &[f32],
         clip: usize,
         first: usize,
-        clip_tokens: usize,
+        all: usize,
         rotation: &[f32],
         values: &[Vec<f32>],
         qkv: &mut [f32],
@@ -302,7 +337,7 @@ impl Block {
     ) {
         let (d, hd) = (self.dim, self.dim / self.heads);
         let head_row =
-            |head: usize, part: usize, token: usize| &heads[(((clip * self.heads + head) * 3 + part) * clip_tokens + token) * hd..][..hd];
+            |head: usize, part: usize, token: usize| &heads[(((clip * self.heads + head) * 3 + part) * all + token) * hd..][..hd];
         let (norm_q, norm_k) = (&values[self.norm_q], &values[self.norm_k]);
         dispatch(
             #[inline(always)]

@@ -5,7 +5,7 @@
 use super::ops::divisor;
 use crate::error::{Error, Result};
 use crate::model::config::Config;
-use crate::train::example::Example;
+use crate::train::example::Input;
 
 /// Tokens a task works on: what it makes of them stays in the second-level cache.
 const TOKENS: usize = 256;
@@ -25,18 +25,15 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub fn of(config: &Config, batch: &[Example]) -> Result<Self> {
+    pub fn of(config: &Config, batch: &[&Input]) -> Result<Self> {
         let refused = || Error::field("batch", "needs examples of one size, with even rows and columns and whole chunks");
         let (latents, rows, columns) = batch.first().ok_or_else(refused)?.size;
         let cells = latents * rows * columns;
-        let fits = |e: &Example| {
-            e.size == (latents, rows, columns)
-                && e.levels.len() * config.chunk_latents == latents
-                && e.noisy.len() == cells * config.latent_channels
-                && e.condition.len() == cells * config.condition_channels()
-                && e.target.len() == cells * config.patch_len()
-                && e.smooth.len() == cells * config.patch_len()
-                && e.uncovered.len() == cells * config.patch_len() / 3
+        let fits = |input: &&Input| {
+            input.size == (latents, rows, columns)
+                && input.levels.len() * config.chunk_latents == latents
+                && input.noisy.len() == cells * config.latent_channels
+                && input.condition.len() == cells * config.condition_channels()
         };
         if cells == 0 || rows % 2 != 0 || columns % 2 != 0 || !batch.iter().all(fits) {
             return Err(refused());
@@ -93,9 +90,9 @@ impl Geometry {
         self.group_tokens() / self.block_tokens()
     }
 
-    /// Queries of an attention tile, all of one group.
-    pub fn tile_tokens(self) -> usize {
-        divisor(self.group_tokens(), (SCORES / self.clip_tokens()).clamp(16, 128))
+    /// Queries of an attention tile, all of one group, with this many keys before the clip's own.
+    pub fn tile_tokens(self, before: usize) -> usize {
+        divisor(self.group_tokens(), (SCORES / (before + self.clip_tokens())).clamp(16, 128))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: agrees with the second half of `model::dit::Dit::forward`. Guarded by `tests.rs`.
 
+use super::Objective;
 use super::block::ranges;
 use super::conv_block::{self, ConvBlock};
 use super::geometry::{Geometry, fit};
@@ -11,8 +12,6 @@ use super::product::{Held, Matrix, WeightGradient, weight_gradients};
 use super::stem::{add_unfolded, fold};
 use crate::error::Result;
 use crate::model::config::Config;
-use crate::train::example::Example;
-use crate::train::loss::{Truth, uncovered_weight};
 use rayon::prelude::*;
 
 pub(super) struct Head {
@@ -114,18 +113,33 @@ impl Head {
         });
     }
 
+    /// What the last of `saved.stream` makes, (cells, output_channels); zero in dead pictures.
+    pub fn output(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], saved: &mut Saved, out: &mut Vec<f32>) {
+        let (c, pictures) = (self.out.from, g.pictures());
+        let Saved { stream, normed, .. } = saved;
+        let x = &stream[self.blocks.len()];
+        fit(normed, x.len());
+        fit(out, g.cells() * self.out.to);
+        cut(pictures, [normed, out]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [normed, out])| {
+            if !live[i] {
+                return out.fill(0.0);
+            }
+            rms_norm(part(x, i, pictures), &values[self.norm], normed);
+            self.out.forward(values, Matrix(normed, c), out);
+        });
+    }
+
     /// The loss of what the last of `saved.stream` makes, and its gradient `dx` (cells, c), zero in dead pictures.
     pub fn loss(
         &self,
         g: Geometry,
         values: &[Vec<f32>],
         live: &[bool],
-        batch: &[Example],
-        decoder: &[f32],
+        objective: &Objective,
         saved: &mut Saved,
         dx: &mut [f32],
         gradients: &mut [Vec<f32>],
-    ) -> f32 {
+    ) -> f64 {
         let (c, width, pictures) = (self.out.from, self.out.to, g.pictures());
         let Saved { stream, normed, dnormed, out, sums, total, losses, .. } = saved;
         let x = &stream[self.blocks.len()];
@@ -136,13 +150,6 @@ impl Head {
         fit(total, c + width);
         sums.fill(0.0);
         losses.resize(pictures, 0.0);
-        let picture_of = |i: usize| (&batch[i / g.latents], i % g.latents);
-        losses.par_iter_mut().enumerate().for_each(|(i, weight)| {
-            let (example, picture) = picture_of(i);
-            *weight = if live[i] { uncovered_weight(part(&example.uncovered, picture, g.latents)) } else { 0.0 };
-        });
-        let patch = batch[0].target.len() / (g.cells() / g.clips);
-        let scale = (1.0 / losses.iter().sum::<f64>().max(patch as f64)) as f32;
 
         let parts = cut(pictures, [normed, dnormed, out, dx, sums]).into_par_iter().zip(losses.par_iter_mut()).with_max_len(1);
         parts.enumerate().for_each(|(i, ([normed, dnormed, out, dx, sums], loss))| {
@@ -151,19 +158,11 @@ impl Head {
             if !live[i] {
                 return;
             }
-            let (example, picture) = picture_of(i);
             let x = part(x, i, pictures);
             let (dnorm, dbias) = sums.split_at_mut(c);
             rms_norm(x, &values[self.norm], normed);
             self.out.forward(values, Matrix(normed, c), out);
-            let truth = Truth {
-                patch,
-                decoder,
-                target: part(&example.target, picture, g.latents),
-                smooth: part(&example.smooth, picture, g.latents),
-                uncovered: part(&example.uncovered, picture, g.latents),
-            };
-            *loss = truth.loss(out, scale);
+            *loss = objective(i, out);
             add_columns(out, dbias);
             self.out.backward(values, Matrix(out, width), dnormed, Held::Replaced);
             rms_norm_backward(x, &values[self.norm], dnormed, dx, dnorm);
@@ -175,7 +174,7 @@ impl Head {
         let gradient =
             WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
         weight_gradients([gradient]);
-        (losses.iter().sum::<f64>() * scale as f64) as f32
+        losses.iter().sum()
     }
 
     /// From the gradient of `saved.stream[0]` to that of the tokens, zero in dead pictures; adds to that of the embedding.

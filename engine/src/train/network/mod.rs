@@ -18,11 +18,13 @@ mod stem;
 mod tests;
 mod time;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::Config;
 use crate::model::rope;
-use crate::train::example::Example;
+use crate::train::example::{Example, Input};
+use crate::train::loss::{Truth, uncovered_weight};
 use crate::train::optimizer::AdamW;
+pub use attention::{Past, Sight};
 use block::{Block, Pass};
 use candle_core::Device;
 use geometry::{Geometry, fit};
@@ -59,7 +61,14 @@ struct Kept {
     /// Latents, rows and columns that the rotation is for.
     rotated: (usize, usize, usize),
     rotation: Vec<f32>,
+    /// Which groups and which pictures have a loss, and all of them: clean history is there to be looked at.
+    live: [Vec<bool>; 2],
+    every: [Vec<bool>; 2],
 }
+
+/// What training wants of the network: for picture `i` (clip and latent) its output, (cells of a picture, output_channels), becomes the
+/// gradient of the loss by it; the picture's loss is returned. Called for live pictures only, on any thread.
+pub type Objective<'a> = dyn Fn(usize, &mut [f32]) -> f64 + Sync + 'a;
 
 impl Network {
     /// The network of `config`, whose parameters `optimizer` holds; an error names one that is missing or has another size.
@@ -79,6 +88,8 @@ impl Network {
             dcells: Vec::new(),
             rotated: (0, 0, 0),
             rotation: Vec::new(),
+            live: Default::default(),
+            every: Default::default(),
         };
         Ok(Self {
             config: config.clone(),
@@ -114,8 +125,89 @@ impl Network {
 
     /// Loss of a batch of examples of one size, and the gradient of every parameter; `values` are the optimizer's, `decoder` is the
     /// codec's, (latent_channels, patch_len).
-    pub fn step(&mut self, values: &[Vec<f32>], decoder: &[f32], batch: &[Example]) -> Result<f32> {
+    pub fn step(&mut self, values: &[Vec<f32>], decoder: &[f32], batch: &[Example], sight: Sight) -> Result<f32> {
+        let inputs: Vec<&Input> = batch.iter().map(|example| &example.input).collect();
+        let g = self.forward(values, &inputs, sight)?;
+        let (cells, patch) = (g.cells() / g.clips, self.config.patch_len());
+        let pixels =
+            |e: &Example| e.target.len() == cells * patch && e.smooth.len() == cells * patch && e.uncovered.len() == cells * patch / 3;
+        if !batch.iter().all(pixels) {
+            return Err(Error::field("batch", "needs examples whose pixels are those of their cells"));
+        }
+        let at = |i: usize| (&batch[i / g.latents], i % g.latents);
+        let live = &self.kept.live[1];
+        let weight = |i: usize| uncovered_weight(ops::part(&at(i).0.uncovered, at(i).1, g.latents));
+        let uncovered: f64 = (0..g.pictures()).into_par_iter().filter(|i| live[*i]).map(weight).collect::<Vec<_>>().iter().sum();
+        let scale = (1.0 / uncovered.max(patch as f64)) as f32;
+        let loss = self.backward(g, values, &inputs, sight, &|i, out| {
+            let (example, picture) = at(i);
+            let part = |values| ops::part(values, picture, g.latents);
+            let truth =
+                Truth { patch, decoder, target: part(&example.target), smooth: part(&example.smooth), uncovered: part(&example.uncovered) };
+            truth.loss(out, scale)
+        });
+        Ok((loss * f64::from(scale)) as f32)
+    }
+
+    /// As [`Network::step`], with any objective instead of the pixels'.
+    pub fn step_towards(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, objective: &Objective) -> Result<f64> {
+        let g = self.forward(values, batch, sight)?;
+        Ok(self.backward(g, values, batch, sight, objective))
+    }
+
+    /// What the network says to a batch, (cells, output_channels); zero where the noise level is 0.
+    pub fn output(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, out: &mut Vec<f32>) -> Result<()> {
+        let g = self.forward(values, batch, sight)?;
+        self.head.output(g, values, &self.kept.live[1], &mut self.kept.head, out);
+        Ok(())
+    }
+
+    /// Everything up to the last layer of the head, with what the gradient needs.
+    fn forward(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight) -> Result<Geometry> {
         let g = Geometry::of(&self.config, batch)?;
+        self.fits(g, sight)?;
+        let Self { config, time, stem, blocks, head, kept, .. } = self;
+        let slots = g.latents + sight.before() * g.latents / g.clip_tokens();
+        if kept.rotated != (slots, g.rows, g.columns) {
+            let table = rope::rotation(config.dim / config.heads, slots, g.rows / 2, g.columns / 2, &Device::Cpu)?;
+            fit(&mut kept.rotation, table.elem_count());
+            kept.rotation.copy_from_slice(&table.flatten_all()?.to_vec1::<f32>()?);
+            kept.rotated = (slots, g.rows, g.columns);
+        }
+        let levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();
+        let live: Vec<bool> = levels.iter().map(|t| *t > 0.0).collect();
+        let pictures = live.iter().flat_map(|live| std::iter::repeat_n(*live, g.chunk_latents)).collect();
+        kept.every = [vec![true; g.groups()], vec![true; g.pictures()]];
+        kept.live = [live, pictures];
+        let Kept { time: time_kept, stem: stem_kept, stream, blocks: blocks_kept, head: head_kept, block_scratch, conv_scratch, .. } = kept;
+
+        let mut linears: Vec<_> = blocks.iter_mut().flat_map(Block::linears).chain(stem.linears()).chain(head.linears()).collect();
+        linears.par_iter_mut().for_each(|linear| linear.prepare(values));
+        time.forward(values, levels.into_iter(), time_kept);
+        stem.forward(g, values, batch, stem_kept);
+        for (i, block) in stem.blocks.iter().enumerate() {
+            let (before, after) = stem_kept.stream.split_at_mut(i + 1);
+            block.forward(g, values, &kept.every[1], &before[i], &mut stem_kept.blocks[i], conv_scratch, &mut after[0]);
+        }
+        stream.iter_mut().for_each(|buffer| fit(buffer, g.tokens() * config.dim));
+        stem.embed(g, values, stem_kept, &mut stream[0]);
+        let pass = Pass { geometry: g, values, rotation: &kept.rotation, sight, time: &time_kept.projected };
+        for (i, block) in blocks.iter().enumerate() {
+            let (before, after) = stream.split_at_mut(i + 1);
+            let live = live_in(config, &kept.live, &kept.every, i);
+            block.forward(pass, live, &before[i], &mut blocks_kept[i], block_scratch, &mut after[0]);
+        }
+        let stem_out = &stem_kept.stream[config.stem_blocks];
+        head.forward(g, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem_out, head_kept);
+        for (i, block) in head.blocks.iter().enumerate() {
+            let (before, after) = head_kept.stream.split_at_mut(i + 1);
+            block.forward(g, values, &kept.live[1], &before[i], &mut head_kept.blocks[i], conv_scratch, &mut after[0]);
+        }
+        Ok(g)
+    }
+
+    /// From the objective back to every parameter, after [`Network::forward`] of the same batch; returns the sum of the losses.
+    fn backward(&mut self, g: Geometry, values: &[Vec<f32>], batch: &[&Input], sight: Sight, objective: &Objective) -> f64 {
         let Self { config, time, stem, blocks, head, kept, gradients } = self;
         let Kept {
             time: time_kept,
@@ -127,66 +219,50 @@ impl Network {
             conv_scratch,
             dtokens,
             dcells,
-            rotated,
             rotation,
+            live,
+            every,
+            ..
         } = kept;
-        if *rotated != (g.latents, g.rows, g.columns) {
-            let table = rope::rotation(config.dim / config.heads, g.latents, g.rows / 2, g.columns / 2, &Device::Cpu)?;
-            fit(rotation, table.elem_count());
-            rotation.copy_from_slice(&table.flatten_all()?.to_vec1::<f32>()?);
-            *rotated = (g.latents, g.rows, g.columns);
-        }
-        let levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();
-        // Clean history has no loss: it is there to be looked at.
-        let live: Vec<bool> = levels.iter().map(|t| *t > 0.0).collect();
-        let live_pictures: Vec<bool> = live.iter().flat_map(|live| std::iter::repeat_n(*live, g.chunk_latents)).collect();
-        let (every_group, every_picture) = (vec![true; live.len()], vec![true; live_pictures.len()]);
-        // What the last block gives for clean history is not looked at either.
-        let live_in = |layer: usize| if layer + 1 == config.layers { &live } else { &every_group };
-
-        let mut linears: Vec<_> = blocks.iter_mut().flat_map(Block::linears).chain(stem.linears()).chain(head.linears()).collect();
-        linears.par_iter_mut().for_each(|linear| linear.prepare(values));
-        time.forward(values, levels.into_iter(), time_kept);
-        stem.forward(g, values, batch, stem_kept);
-        for (i, block) in stem.blocks.iter().enumerate() {
-            let (before, after) = stem_kept.stream.split_at_mut(i + 1);
-            block.forward(g, values, &every_picture, &before[i], &mut stem_kept.blocks[i], conv_scratch, &mut after[0]);
-        }
-        stream.iter_mut().for_each(|buffer| fit(buffer, g.tokens() * config.dim));
-        stem.embed(g, values, stem_kept, &mut stream[0]);
-        let pass = Pass { geometry: g, values, rotation, time: &time_kept.projected };
-        for (i, block) in blocks.iter().enumerate() {
-            let (before, after) = stream.split_at_mut(i + 1);
-            block.forward(pass, live_in(i), &before[i], &mut blocks_kept[i], block_scratch, &mut after[0]);
-        }
-        let stem_out = &stem_kept.stream[config.stem_blocks];
-        head.forward(g, values, &live_pictures, &stream[config.layers], time_kept.embedding(), stem_out, head_kept);
-        for (i, block) in head.blocks.iter().enumerate() {
-            let (before, after) = head_kept.stream.split_at_mut(i + 1);
-            block.forward(g, values, &live_pictures, &before[i], &mut head_kept.blocks[i], conv_scratch, &mut after[0]);
-        }
         fit(dcells, g.cells() * config.stem_channels);
         fit(dtokens, g.tokens() * config.dim);
-        let loss = head.loss(g, values, &live_pictures, batch, decoder, head_kept, dcells, gradients);
-
+        let loss = head.loss(g, values, &live[1], objective, head_kept, dcells, gradients);
         for (i, block) in head.blocks.iter().enumerate().rev() {
             let (x, saved) = (&head_kept.stream[i], &mut head_kept.blocks[i]);
-            block.backward(g, values, &live_pictures, x, saved, conv_scratch, dcells, gradients);
+            block.backward(g, values, &live[1], x, saved, conv_scratch, dcells, gradients);
         }
         let dembedding = &mut time_kept.dembedding;
-        head.backward(g, values, &live_pictures, &stream[config.layers], head_kept, dcells, dtokens, dembedding, gradients);
+        head.backward(g, values, &live[1], &stream[config.layers], head_kept, dcells, dtokens, dembedding, gradients);
+        let pass = Pass { geometry: g, values, rotation, sight, time: &time_kept.projected };
         for (i, block) in blocks.iter().enumerate().rev() {
             let dtime = &mut time_kept.dprojected;
-            block.backward(pass, live_in(i), &stream[i], &mut blocks_kept[i], block_scratch, dtokens, dtime, gradients);
+            let live = live_in(config, live, every, i);
+            block.backward(pass, live, &stream[i], &mut blocks_kept[i], block_scratch, dtokens, dtime, gradients);
         }
         // The stem is seen by the head too: what came back from there is in `dcells`.
         stem.embed_backward(g, values, stem_kept, dtokens, dcells, gradients);
         for (i, block) in stem.blocks.iter().enumerate().rev() {
             let (x, saved) = (&stem_kept.stream[i], &mut stem_kept.blocks[i]);
-            block.backward(g, values, &every_picture, x, saved, conv_scratch, dcells, gradients);
+            block.backward(g, values, &every[1], x, saved, conv_scratch, dcells, gradients);
         }
         stem.backward(g, values, batch, stem_kept, dcells, gradients);
         time.backward(values, time_kept, gradients);
-        Ok(loss)
+        loss
     }
+
+    /// Whether a past belongs to this network and to a pass of one chunk.
+    fn fits(&self, g: Geometry, sight: Sight) -> Result<()> {
+        let Sight::After(past) = sight else { return Ok(()) };
+        let long = |values: &Vec<f32>| values.len() == past.tokens * self.config.dim;
+        let whole = past.tokens.is_multiple_of(g.group_tokens()) && past.layers.len() == self.config.layers;
+        if g.groups() != 1 || !whole || !past.layers.iter().flatten().all(long) {
+            return Err(Error::field("past", "does not fit; it belongs to another network or size, or the pass has several chunks"));
+        }
+        Ok(())
+    }
+}
+
+/// The groups whose tokens matter after `layer`: what the last block gives for clean history is not looked at.
+fn live_in<'a>(config: &Config, live: &'a [Vec<bool>; 2], every: &'a [Vec<bool>; 2], layer: usize) -> &'a [bool] {
+    if layer + 1 == config.layers { &live[0] } else { &every[0] }
 }

@@ -10,7 +10,7 @@ use super::ops::{add, add_columns, cut, part, sum_rows};
 use super::product::{Held, Matrix, Target, WeightGradient, nn, tn, weight_gradients};
 use crate::error::Result;
 use crate::model::config::Config;
-use crate::train::example::Example;
+use crate::train::example::Input;
 use rayon::prelude::*;
 
 pub(super) struct Stem {
@@ -74,18 +74,18 @@ impl Stem {
     }
 
     /// The condition of a clip, rows of all its channels.
-    fn condition<'a>(&self, example: &'a Example) -> Matrix<'a> {
-        Matrix(&example.condition, self.plain + self.track_head.from)
+    fn condition<'a>(&self, input: &'a Input) -> Matrix<'a> {
+        Matrix(&input.condition, self.plain + self.track_head.from)
     }
 
     /// From examples to `saved.stream[0]`.
-    pub fn forward(&self, g: Geometry, values: &[Vec<f32>], batch: &[Example], saved: &mut Saved) {
+    pub fn forward(&self, g: Geometry, values: &[Vec<f32>], batch: &[&Input], saved: &mut Saved) {
         let (cells, width, latent) = (g.picture_cells(), self.first.from, self.latent);
         fit(&mut saved.input, g.cells() * width);
         saved.stream.iter_mut().for_each(|buffer| fit(buffer, g.cells() * self.first.to));
         let parts = cut(g.pictures(), [&mut saved.input, &mut saved.stream[0]]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [input, out])| {
-            let (example, picture) = (&batch[i / g.latents], i % g.latents);
+            let (example, picture) = (batch[i / g.latents], i % g.latents);
             // At noise level 1 the noisy latent holds noise alone, which a small net would let through.
             let share = 1.0 - example.levels[picture / g.chunk_latents];
             let noisy = &example.noisy[picture * cells * latent..][..cells * latent];
@@ -142,7 +142,7 @@ impl Stem {
     }
 
     /// Gradients of the first layer and the track head from that of `saved.stream[0]`.
-    pub fn backward(&self, g: Geometry, values: &[Vec<f32>], batch: &[Example], saved: &mut Saved, dx: &[f32], gradients: &mut [Vec<f32>]) {
+    pub fn backward(&self, g: Geometry, values: &[Vec<f32>], batch: &[&Input], saved: &mut Saved, dx: &[f32], gradients: &mut [Vec<f32>]) {
         let (c, tracks, width) = (self.first.to, self.track_head.to, self.first.from);
         let Saved { input, dtracks, sums, total, .. } = saved;
         fit(dtracks, g.cells() * tracks);

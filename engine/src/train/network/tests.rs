@@ -1,12 +1,13 @@
 //! The step against candle's graph and autograd, and against itself: again and again, and on other numbers of threads.
 #![allow(clippy::unwrap_used)]
 
-use super::Network;
+use super::{Network, Past as Held, Sight};
 use crate::model::config::Config;
 use crate::model::dit::{Dit, Past};
+use crate::model::kv_window::KvWindow;
 use crate::model::parameters::{Parameters, normal};
 use crate::model::rope;
-use crate::train::example::Example;
+use crate::train::example::{Example, Input};
 use crate::train::loss::COVERED_WEIGHT;
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::speed::example;
@@ -34,23 +35,26 @@ fn batch(config: &Config, cells: (usize, usize), levels: &[&[f32]]) -> (Vec<f32>
     let rng = &mut ChaCha8Rng::seed_from_u64(2);
     let mut decoder = vec![0.0; config.latent_channels * config.patch_len()];
     normal(rng, &mut decoder);
-    let example = |levels: &&[f32]| Example { levels: levels.to_vec(), ..example(config, cells, rng) };
+    let example = |levels: &&[f32]| {
+        let example = example(config, cells, rng);
+        Example { input: Input { levels: levels.to_vec(), ..example.input }, ..example }
+    };
     (decoder, levels.iter().map(example).collect())
 }
 
 /// The loss as candle composes it from plain operations.
-fn reference(dit: &Dit, decoder: &[f32], batch: &[Example]) -> candle_core::Result<Tensor> {
+fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> candle_core::Result<Tensor> {
     let config = &dit.config;
-    let (latents, rows, columns) = batch[0].size;
+    let (latents, rows, columns) = batch[0].input.size;
     let cells = batch.len() * latents * rows * columns;
     let gather = |of: fn(&Example) -> &Vec<f32>| batch.iter().flat_map(|e| of(e).iter().copied()).collect::<Vec<f32>>();
     let tensor = |values: Vec<f32>, channels: usize| Tensor::from_vec(values, (cells, channels), &Device::Cpu);
     let volume = |values: Tensor| values.reshape((batch.len(), latents, rows, columns, ()));
-    let noisy = volume(tensor(gather(|e| &e.noisy), config.latent_channels)?)?;
-    let condition = volume(tensor(gather(|e| &e.condition), config.condition_channels())?)?;
-    let levels = gather(|e| &e.levels);
+    let noisy = volume(tensor(gather(|e| &e.input.noisy), config.latent_channels)?)?;
+    let condition = volume(tensor(gather(|e| &e.input.condition), config.condition_channels())?)?;
+    let levels = gather(|e| &e.input.levels);
     let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu)?;
-    let out = dit.forward(&noisy, &condition, &levels, &mut Past::Whole { rotation: &rotation })?;
+    let out = dit.forward(&noisy, &condition, &levels, &mut Past::Whole { rotation: &rotation, causal })?;
     let (channels, patch) = (config.latent_channels, config.patch_len());
     let out = out.reshape((cells, channels + 2))?;
     let decoder = Tensor::from_slice(decoder, (channels, patch), &Device::Cpu)?;
@@ -62,7 +66,7 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example]) -> candle_core::Resu
     let open = u.broadcast_add(&covered.broadcast_mul(&gate)?)?;
     let target = tensor(gather(|e| &e.target), patch)?.reshape((cells, patch / 3, 3))?;
     let error = (delta.reshape((cells, patch / 3, 3))?.broadcast_mul(&open)? - target)?;
-    let per_cell = latents * rows * columns / batch[0].levels.len();
+    let per_cell = latents * rows * columns / batch[0].input.levels.len();
     let counts = levels.iter().flat_map(|t| std::iter::repeat_n(if *t > 0.0 { 1.0f32 } else { 0.0 }, per_cell)).collect();
     let counts = Tensor::from_vec(counts, (cells, 1, 1), &Device::Cpu)?;
     let weight = (&u + (covered * COVERED_WEIGHT as f64)?)?.broadcast_mul(&counts)?;
@@ -77,14 +81,15 @@ fn error(a: &[f32], b: &[f32]) -> f64 {
     (difference / square(&mut b.iter().map(|b| f64::from(*b)))).sqrt()
 }
 
-fn check(config: &Config, cells: (usize, usize), levels: &[&[f32]]) {
+fn check(config: &Config, cells: (usize, usize), levels: &[&[f32]], causal: bool) {
+    let sight = if causal { Sight::Causal } else { Sight::All };
     let (dit, variables) = variables(config);
     let (decoder, batch) = batch(config, cells, levels);
-    let loss = reference(&dit, &decoder, &batch).unwrap();
+    let loss = reference(&dit, &decoder, &batch, causal).unwrap();
     let expected = loss.backward().unwrap();
     let optimizer = AdamW::new(variables.clone()).unwrap();
     let mut network = Network::new(config, &optimizer).unwrap();
-    let value = network.step(optimizer.values(), &decoder, &batch).unwrap();
+    let value = network.step(optimizer.values(), &decoder, &batch, sight).unwrap();
     let truth = loss.to_scalar::<f32>().unwrap();
     assert!((value - truth).abs() < 1e-5 * truth, "loss {value}, candle's {truth}");
     for ((name, var), gradient) in variables.iter().zip(network.gradients()) {
@@ -96,7 +101,8 @@ fn check(config: &Config, cells: (usize, usize), levels: &[&[f32]]) {
 
 #[test]
 fn loss_and_every_gradient_agree_with_candle() {
-    check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]]);
+    check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], true);
+    check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], false);
 }
 
 #[test]
@@ -116,9 +122,11 @@ fn odd_sizes_and_clean_history_agree_with_candle() {
         time_channels: 10,
         ..Config::tiny()
     };
-    check(&odd, (10, 6), &[&[0.0, 0.0, 1.0, 0.5], &[0.0, 0.2, 0.6, 1.0], &[0.0, 0.0, 0.0, 0.4]]);
+    check(&odd, (10, 6), &[&[0.0, 0.0, 1.0, 0.5], &[0.0, 0.2, 0.6, 1.0], &[0.0, 0.0, 0.0, 0.4]], true);
     // More tokens in a group than a block may have.
-    check(&Config { chunk_latents: 3, ..odd }, (2, 182), &[&[0.0, 0.8, 0.9, 0.3]]);
+    check(&Config { chunk_latents: 3, ..odd.clone() }, (2, 182), &[&[0.0, 0.8, 0.9, 0.3]], true);
+    let odd_all = Config { chunk_latents: 2, ..odd };
+    check(&odd_all, (6, 4), &[&[0.0, 0.6, 0.2, 1.0]], false);
 }
 
 #[test]
@@ -131,7 +139,7 @@ fn memory_is_flat_from_the_second_step_on_and_sizes_may_change() {
     let rates = Rates { learning_rate: 0.0, weight_decay: 0.0, clip: 1.0, ema: 0.9 };
     let mut seen = Vec::new();
     for batch in [&large, &small, &large, &small, &large] {
-        let loss = network.step(optimizer.values(), &decoder, batch).unwrap();
+        let loss = network.step(optimizer.values(), &decoder, batch, Sight::Causal).unwrap();
         let norm = optimizer.step(network.gradients(), rates).unwrap();
         seen.push((loss, norm, network.bytes()));
     }
@@ -149,7 +157,7 @@ fn threads_do_not_change_a_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut network = Network::new(&config, &optimizer).unwrap();
-            let loss = network.step(optimizer.values(), &decoder, &batch).unwrap();
+            let loss = network.step(optimizer.values(), &decoder, &batch, Sight::Causal).unwrap();
             (loss, network.gradients().to_vec())
         })
     };
@@ -162,9 +170,90 @@ fn what_does_not_fit_is_refused() {
     let optimizer = AdamW::new(variables(&config).1).unwrap();
     let mut network = Network::new(&config, &optimizer).unwrap();
     let (decoder, mut batch) = batch(&config, (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]]);
-    batch[1].size = (8, 6, 4);
-    assert!(network.step(optimizer.values(), &decoder, &batch).unwrap_err().to_string().contains("batch"));
-    assert!(network.step(optimizer.values(), &decoder, &[]).is_err());
+    batch[1].input.size = (8, 6, 4);
+    assert!(network.step(optimizer.values(), &decoder, &batch, Sight::Causal).unwrap_err().to_string().contains("batch"));
+    assert!(network.step(optimizer.values(), &decoder, &[], Sight::Causal).is_err());
     let wider = Config { ffn_dim: 50, ..config };
     assert!(Network::new(&wider, &optimizer).err().unwrap().to_string().contains("ffn.0.weight"));
+}
+
+/// A chunk behind a window that real chunks were committed to, and what candle's graph says to it.
+fn behind_a_window(config: &Config, dit: &Dit, batch: &Example) -> (Held, Input, Vec<f32>) {
+    let (rows, columns) = (batch.input.size.1, batch.input.size.2);
+    let mut window = KvWindow::new(config, rows / 2, columns / 2, &Device::Cpu).unwrap();
+    let cells = config.chunk_latents * rows * columns;
+    let tensor = |values: &[f32], chunk: usize, channels: usize| {
+        let part = &values[chunk * cells * channels..][..cells * channels];
+        Tensor::from_slice(part, (1, config.chunk_latents, rows, columns, channels), &Device::Cpu).unwrap()
+    };
+    let pass = |window: &mut KvWindow, chunk: usize, level: f32| {
+        let noisy = tensor(&batch.input.noisy, chunk, config.latent_channels);
+        let condition = tensor(&batch.input.condition, chunk, config.condition_channels());
+        dit.forward(&noisy, &condition, &[level], &mut Past::Window(window)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    // More chunks than the window holds, so that it has rolled.
+    for chunk in [0, 1, 2, 1, 3] {
+        pass(&mut window, chunk, 0.0);
+        window.commit().unwrap();
+    }
+    let expected = pass(&mut window, 2, 0.7);
+    let part = |values: &[f32], channels: usize| values[2 * cells * channels..][..cells * channels].to_vec();
+    let input = Input {
+        size: (config.chunk_latents, rows, columns),
+        noisy: part(&batch.input.noisy, config.latent_channels),
+        condition: part(&batch.input.condition, config.condition_channels()),
+        levels: vec![0.7],
+    };
+    (Held { tokens: window.filled(), layers: window.held().unwrap() }, input, expected)
+}
+
+#[test]
+fn a_chunk_behind_a_rolled_window_is_what_inference_makes_of_it() {
+    let config = Config::tiny();
+    let (dit, variables) = variables(&config);
+    let optimizer = AdamW::new(variables).unwrap();
+    let mut network = Network::new(&config, &optimizer).unwrap();
+    let (_, batch) = batch(&config, (4, 6), &[&[1.0; 4]]);
+    let (held, input, expected) = behind_a_window(&config, &dit, &batch[0]);
+    let mut out = Vec::new();
+    network.output(optimizer.values(), &[&input], Sight::After(&held), &mut out).unwrap();
+    assert!(error(&out, &expected) < 1e-5, "{}", error(&out, &expected));
+    // A window of another size is refused.
+    let foreign = Held { tokens: held.tokens / 2, ..held.clone() };
+    assert!(network.output(optimizer.values(), &[&input], Sight::After(&foreign), &mut out).unwrap_err().to_string().contains("past"));
+}
+
+#[test]
+fn the_gradient_behind_a_window_agrees_with_finite_differences() {
+    let config = Config::tiny();
+    let (dit, variables) = variables(&config);
+    let optimizer = AdamW::new(variables).unwrap();
+    let mut network = Network::new(&config, &optimizer).unwrap();
+    let (_, batch) = batch(&config, (4, 6), &[&[1.0; 4]]);
+    let (held, input, expected) = behind_a_window(&config, &dit, &batch[0]);
+    // Half the square of the distance from a target: its gradient is the difference.
+    let target: Vec<f32> = expected.iter().enumerate().map(|(i, v)| v + ((i % 7) as f32 - 3.0) * 0.1).collect();
+    let objective = |picture: usize, out: &mut [f32]| {
+        let target = &target[picture * out.len()..][..out.len()];
+        out.iter_mut().zip(target).for_each(|(out, target)| *out -= target);
+        out.iter().map(|d| 0.5 * f64::from(*d).powi(2)).sum()
+    };
+    let mut values = optimizer.values().to_vec();
+    let loss =
+        |network: &mut Network, values: &[Vec<f32>]| network.step_towards(values, &[&input], Sight::After(&held), &objective).unwrap();
+    loss(&mut network, &values);
+    let gradients = network.gradients().to_vec();
+    for (i, name) in optimizer.names().iter().enumerate() {
+        // Along the gradient itself the change is largest, so rounding matters least.
+        let norm = gradients[i].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        assert!(norm > 0.0, "{name} has no gradient");
+        let before = values[i].clone();
+        let mut moved = |by: f64, values: &mut Vec<Vec<f32>>| {
+            values[i] = before.iter().zip(&gradients[i]).map(|(v, g)| v + (by / norm) as f32 * g).collect();
+            loss(&mut network, values)
+        };
+        let numeric = (moved(3e-3, &mut values) - moved(-3e-3, &mut values)) / 6e-3;
+        values[i] = before;
+        assert!((numeric - norm).abs() < 0.02 * norm + 1e-4, "{name}: {numeric} {norm}");
+    }
 }
