@@ -11,7 +11,7 @@ use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state, default_wgpu_set
 use glam::{Affine2, Quat, Vec2, Vec3};
 use half::f16;
 use kinebrush::studio::action::Compare;
-use kinebrush::studio::gpu::{self, GuideRenderer, Liquify, Paint, Prepared, ScreenFromLive};
+use kinebrush::studio::gpu::{self, GuideCanvas, Liquify, Paint, Prepared, ScreenFromLive};
 use kinebrush_engine::guide::detail::enlarged;
 use kinebrush_engine::guide::layers::{CutOptions, Fill, Layers};
 use kinebrush_engine::media::picture_file::{load_picture, save_png};
@@ -144,7 +144,7 @@ fn presets_look_as_the_warp_does() {
         let (picture, scene) = preset(name);
         let layers = cut(&picture, &scene.regions);
         let card = card();
-        let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+        let mut renderer = GuideCanvas::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
         let mut paint = plain(&layers, still(0));
         for frame in [1, 9, 22, 47, 60] {
             paint.motion = scene.frame_motion(frame);
@@ -156,6 +156,29 @@ fn presets_look_as_the_warp_does() {
             show(&truth, &format!("{name}-{frame}-cpu.png"));
             assert!(psnr >= least_db, "{name} frame {frame}: {psnr} dB");
         }
+    }
+}
+
+#[test]
+fn a_canvas_that_rests_shows_what_it_drew_until_anything_changes() {
+    let (picture, scene) = preset("coffee.ron");
+    let layers = cut(&picture, &scene.regions);
+    let card = card();
+    let mut canvas = GuideCanvas::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+    let mut paint = plain(&layers, still(0));
+    let mut shown = |paint: &Paint| canvas.render_to_picture(&card.device, &card.queue, paint, picture.width, picture.height).unwrap();
+    for change in 0..4 {
+        match change {
+            0 => paint.motion = scene.frame_motion(30),
+            1 => paint.motion = scene.frame_motion(31),
+            2 => (paint.correction, paint.correction_id) = (Some(Arc::new(correction(48, 32))), 1),
+            _ => paint.compare = Compare::Guide,
+        }
+        // Drawn twice, then kept, then copied.
+        let frames: Vec<Picture> = (0..5).map(|_| shown(&paint)).collect();
+        assert!(frames[1..].iter().all(|frame| *frame == frames[0]), "change {change}: what was kept is not what was drawn");
+        let fresh = gpu::render_to_picture(&card.device, &card.queue, &paint, picture.width, picture.height).unwrap();
+        assert!(fresh == frames[4], "change {change} was not seen");
     }
 }
 
@@ -172,7 +195,7 @@ fn deep_scene() -> (Layers, Lens) {
 fn a_camera_sees_what_the_relief_shows() {
     let (layers, lens) = deep_scene();
     let card = card();
-    let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+    let mut renderer = GuideCanvas::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
     let mut paint = plain(&layers, still(1));
     let bent = LayerMotion::Affine(Affine2::from_scale_angle_translation(Vec2::splat(1.05), 0.1, Vec2::new(-30.0, 12.0)));
     for (i, (position, turn, object)) in [
@@ -300,7 +323,7 @@ fn a_correction_is_added_once_to_the_whole_composite() {
     // Whole px, so that the guides agree and what is measured is the correction.
     let motion = FrameMotion::flat(LayerMotion::STILL, vec![shift(20.0, 8.0)]);
     let (card, change) = (card(), correction(64, 44));
-    let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+    let mut renderer = GuideCanvas::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
     let mut paint = plain(&layers, motion);
     let mut draw = |paint: &Paint| renderer.render_to_picture(&card.device, &card.queue, paint, 192, 128).unwrap();
     let guide = draw(&paint);

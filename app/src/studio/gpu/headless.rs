@@ -3,12 +3,13 @@
 //! Invariant: the same drawing as in the window. Guarded by `tests/tests/gpu.rs`.
 
 use anyhow::{Context, Result};
+use eframe::egui::{Pos2, Rect, vec2};
 use eframe::egui_wgpu::wgpu;
 use glam::Vec2;
 use kinebrush_engine::picture::Picture;
 
 use super::renderer::Place;
-use super::{GuideRenderer, Paint};
+use super::{GuideCanvas, Paint};
 
 const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
@@ -17,11 +18,11 @@ const FORMAT: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 /// # Errors
 /// A graphics card that gives nothing back.
 pub fn render_to_picture(device: &wgpu::Device, queue: &wgpu::Queue, paint: &Paint, width: usize, height: usize) -> Result<Picture> {
-    GuideRenderer::new(device, queue, FORMAT).render_to_picture(device, queue, paint, width, height)
+    GuideCanvas::new(device, queue, FORMAT).render_to_picture(device, queue, paint, width, height)
 }
 
-impl GuideRenderer {
-    /// As [`render_to_picture`] with a renderer that is already there; it must have been made for `Rgba8Unorm`.
+impl GuideCanvas {
+    /// As [`render_to_picture`] with a canvas that is already there; it must have been made for `Rgba8Unorm`.
     ///
     /// # Errors
     /// As [`render_to_picture`].
@@ -48,7 +49,8 @@ impl GuideRenderer {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let [x, y] = [paint.screen_from_live.scale, paint.screen_from_live.offset].map(|v| Vec2::new(v.x, v.y));
         let place = Place { scale: x, offset: y, size: Vec2::new(size.width as f32, size.height as f32) };
-        self.prepare(device, queue, &mut encoder, paint, &place);
+        let rect = Rect::from_min_size(Pos2::ZERO, vec2(size.width as f32, size.height as f32));
+        self.prepare(device, queue, &mut encoder, (paint, rect), &place);
         {
             let [r, g, b, a] = paint.outside.to_array().map(|v| f64::from(v) / 255.0);
             let mut pass = super::renderer::begin_pass(&mut encoder, &view, wgpu::Color { r, g, b, a });

@@ -3,6 +3,7 @@
 //! It serves as preview while the hand moves and as the video: between two frames of the network only the motion differs. One canvas
 //! per window. Invariant: looks as the engine's warp plus the enlarged correction. Guarded by `tests/tests/gpu.rs`.
 
+mod canvas;
 mod deep;
 mod fill;
 mod geometry;
@@ -18,11 +19,11 @@ use glam::Vec2;
 use kinebrush_engine::motion::FrameMotion;
 use kinebrush_engine::stream::live::Correction;
 
+pub use canvas::GuideCanvas;
 pub use fill::fill;
 pub use headless::render_to_picture;
 pub use prepared::Prepared;
-pub use renderer::GuideRenderer;
-use renderer::Place;
+use renderer::{GuideRenderer, Place};
 
 use super::action::Compare;
 
@@ -78,7 +79,7 @@ pub fn install(state: &RenderState) {
     let renderer = if software { renderer.in_software() } else { renderer };
     let filler = fill::Filler::new(&state.device, state.target_format);
     let resources = &mut state.renderer.write().callback_resources;
-    resources.insert(renderer);
+    resources.insert(GuideCanvas::of(renderer, &state.device, state.target_format));
     resources.insert(filler);
 }
 
@@ -121,7 +122,7 @@ impl CallbackTrait for CanvasCallback {
         encoder: &mut wgpu::CommandEncoder,
         resources: &mut CallbackResources,
     ) -> Vec<wgpu::CommandBuffer> {
-        if let Some(renderer) = resources.get_mut::<GuideRenderer>() {
+        if let Some(canvas) = resources.get_mut::<GuideCanvas>() {
             // Exactly the px that egui makes the viewport, so that a frame at full size is not resampled.
             let info = egui::PaintCallbackInfo {
                 viewport: self.rect,
@@ -137,16 +138,16 @@ impl CallbackTrait for CanvasCallback {
                 offset: points(self.paint.screen_from_live.offset) - corner,
                 size: Vec2::new(viewport.width_px as f32, viewport.height_px as f32).max(Vec2::ONE),
             };
-            renderer.prepare(device, queue, encoder, &self.paint, &place);
+            canvas.prepare(device, queue, encoder, (&self.paint, self.rect), &place);
         }
         Vec::new()
     }
 
     fn paint(&self, info: egui::PaintCallbackInfo, pass: &mut wgpu::RenderPass<'static>, resources: &CallbackResources) {
-        let Some(renderer) = resources.get::<GuideRenderer>() else { return };
+        let Some(canvas) = resources.get::<GuideCanvas>() else { return };
         let (viewport, clip) = (info.viewport_in_pixels(), info.clip_rect_in_pixels());
         let corner = |left: i32, top: i32, width: i32, height: i32| [left, top, left + width, top + height];
         let clip = corner(clip.left_px, clip.top_px, clip.width_px, clip.height_px);
-        renderer.draw(pass, [viewport.left_px, viewport.top_px], clip);
+        canvas.draw(pass, [viewport.left_px, viewport.top_px], clip);
     }
 }

@@ -292,20 +292,27 @@ impl GuideRenderer {
 
     /// Draws what was prepared; `viewport` is its corner and `clip` (left, top, right, bottom) what may be touched, target px.
     pub(super) fn draw(&self, pass: &mut wgpu::RenderPass, viewport: [i32; 2], clip: [i32; 4]) {
-        let Some([common, _]) = &self.common else { return };
-        let own: [i32; 4] = std::array::from_fn(|i| self.frame_px[i] + viewport[i % 2]);
-        let (left, top) = (own[0].max(clip[0]), own[1].max(clip[1]));
-        let (right, bottom) = (own[2].min(clip[2]), own[3].min(clip[3]));
-        if left >= right || top >= bottom {
-            return;
-        }
-        pass.set_scissor_rect(left as u32, top as u32, (right - left) as u32, (bottom - top) as u32);
+        let Some(([common, _], [left, top, width, height])) = self.common.as_ref().zip(self.scissor(viewport, clip)) else { return };
+        pass.set_scissor_rect(left, top, width, height);
         self.draw_layers(pass, common);
         if let Some(tile) = &self.tile {
             pass.set_pipeline(&self.copy);
             pass.set_bind_group(1, &tile.sheet, &[]);
             pass.draw(self.geometry.liquify.clone(), 0..1);
         }
+    }
+
+    /// The part of `clip` that the picture takes of a target: left, top, width, height.
+    pub(super) fn scissor(&self, viewport: [i32; 2], clip: [i32; 4]) -> Option<[u32; 4]> {
+        let own: [i32; 4] = std::array::from_fn(|i| self.frame_px[i] + viewport[i % 2]);
+        let (left, top) = (own[0].max(clip[0]).max(0), own[1].max(clip[1]).max(0));
+        let (right, bottom) = (own[2].min(clip[2]), own[3].min(clip[3]));
+        (left < right && top < bottom).then(|| [left as u32, top as u32, (right - left) as u32, (bottom - top) as u32])
+    }
+
+    /// What it draws into.
+    pub(super) fn format(&self) -> wgpu::TextureFormat {
+        self.format
     }
 
     fn draw_layers(&self, pass: &mut wgpu::RenderPass, common: &wgpu::BindGroup) {
