@@ -141,7 +141,8 @@ fn wrap_texel_coord(coord: vec2<i32>, texture_size: vec2<i32>) -> vec2<i32> {
 fn sample_texture(in: VertexOutput) -> vec4<f32> {
     if !PREDICTABLE_TEXTURE_FILTERING {
         // Hardware filtering: fast, but varies across GPUs and drivers.
-        return textureSample(r_tex_color, r_tex_sampler, in.tex_coord);
+        // KINEBRUSH: no texture here has a second level, so none is to be found out.
+        return textureSampleLevel(r_tex_color, r_tex_sampler, in.tex_coord, 0.0);
     } else {
         let texture_size = vec2<i32>(textureDimensions(r_tex_color, 0));
         let texture_size_f = vec2<f32>(texture_size);
