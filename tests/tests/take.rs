@@ -13,7 +13,7 @@ use kinebrush_engine::motion::Project;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::Compiled;
 use kinebrush_engine::stream::live::compile::Stage;
-use kinebrush_engine::stream::live::log::Log;
+use kinebrush_engine::stream::live::log::{Log, MadeChunk};
 use kinebrush_engine::stream::live::maker::ChunkMaker;
 use kinebrush_engine::stream::render::{Renderer, model_size};
 use kinebrush_engine::stream::take::{CAP_BYTES, Header, ModelId, Notice, Parent, TakePlayer, TakeReader, TakeWriter, Takes};
@@ -126,6 +126,38 @@ fn beyond_its_cap_a_take_is_made_again_and_says_so_once() {
     }
     short.stop_with(Arc::new(true.into()));
     assert!(short.chunk(4).unwrap_err().to_string().contains("stopped"));
+}
+
+#[test]
+fn a_drag_that_goes_on_and_on_is_logged_by_what_it_adds() {
+    let (folder, checkpoint) = (tempfile::tempdir().unwrap(), sketch());
+    let mut project = project(folder.path(), None);
+    let path = folder.path().join("take");
+    let mut writer = TakeWriter::create(&path, &header(&checkpoint, &project, (160, 96)), CAP_BYTES, None).unwrap();
+    let (active, output) = ([false; 8], [0.0; 8]);
+    let (mut motions, mut whole) = (Vec::new(), 0);
+    for chunk in 0..300 {
+        let keys: Vec<String> = (0..12 * chunk).map(|i| format!("({}, {}, {})", i + 13, i * 37 % 101, i * 53 % 89)).collect();
+        let path = [vec!["(0, 40, 50)".to_owned(), "(12, 100, 50)".to_owned()], keys].concat().join(", ");
+        let text = project.to_text().unwrap();
+        let (before, rest) = text.split_once("path:[").unwrap();
+        let after = &rest[rest.find(']').unwrap()..];
+        project = Project::from_text(&format!("{before}path:[{path}{after}"), "").unwrap();
+        whole += project.to_text().unwrap().len();
+        writer.motion(chunk, &project).unwrap();
+        // Changed again before the chunk was made: the last one counts.
+        project.frames += 1;
+        writer.motion(chunk, &project).unwrap();
+        let made = MadeChunk { active: &active, output: &output, fill: Fill::Exemplar };
+        writer.chunk(chunk, &made).unwrap();
+        motions.push(project.clone());
+    }
+    let bytes = writer.bytes() as usize;
+    assert!(bytes * 20 < whole, "{bytes} bytes for motions of {whole}");
+    let mut reader = TakeReader::open(&path).unwrap();
+    for chunk in (0..300).chain((0..300).rev()).chain([7, 250, 64, 63, 65, 128, 299, 0]) {
+        assert_eq!(*reader.motion(chunk).unwrap(), motions[chunk as usize], "chunk {chunk}");
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{HEAD, Header, Kind, MAGIC, MOST_PAYLOAD, VERSION, checksum, chunk_of, fill_of, unpack_chunk, unpack_motion};
+use super::record::{
+    HEAD, Header, Kind, MAGIC, MOST_PAYLOAD, VERSION, checksum, chunk_of, fill_of, unpack_change, unpack_chunk, unpack_motion,
+};
 use crate::error::{Error, Result};
 use crate::guide::layers::Fill;
 use crate::motion::project::Project;
@@ -30,8 +32,9 @@ pub struct TakeReader {
     ignored_bytes: u64,
     /// The take it branched off, or why that cannot be read.
     parent: Option<Result<Box<TakeReader>, String>>,
-    /// The motion that was read last.
-    newest: Option<(u64, Arc<Project>)>,
+    /// The motion that was read last, and its text, by their place in `motions`.
+    newest: Option<(usize, Arc<Project>)>,
+    text: Option<(usize, Vec<u8>)>,
     payload: Vec<u8>,
 }
 
@@ -87,16 +90,14 @@ impl TakeReader {
                 Kind::Header => false,
                 // The last one told before a chunk counts.
                 Kind::Motion => Some(chunk) == next,
+                Kind::Change => Some(chunk) == next && !motions.is_empty(),
                 Kind::Chunk | Kind::Bare => Some(chunk) == next && fill_of(&scan.payload).is_some() && !motions.is_empty(),
             };
             if !in_order {
                 break;
             }
             match entry.kind {
-                Kind::Motion => {
-                    motions.pop_if(|(at, _)| *at == chunk);
-                    motions.push((chunk, entry));
-                }
+                Kind::Motion | Kind::Change => motions.push((chunk, entry)),
                 _ => chunks.push(entry),
             }
             whole = scan.at;
@@ -110,7 +111,18 @@ impl TakeReader {
         });
         let ignored_bytes = size - whole;
         drop(scan);
-        Ok(Self { path: path.to_owned(), header, file, chunks, motions, ignored_bytes, parent, newest: None, payload: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            file,
+            chunks,
+            motions,
+            ignored_bytes,
+            parent,
+            newest: None,
+            text: None,
+            payload: Vec::new(),
+        })
     }
 
     /// What the take is made with.
@@ -175,18 +187,40 @@ impl TakeReader {
     pub fn motion(&mut self, chunk: u64) -> Result<Arc<Project>> {
         let (reader, _) = self.entry(chunk)?;
         let index = reader.motions.partition_point(|(at, _)| *at <= chunk);
-        let Some((at, entry)) = index.checked_sub(1).map(|i| reader.motions[i]) else { return Err(reader.damaged(chunk)) };
+        let Some(index) = index.checked_sub(1) else { return Err(reader.damaged(chunk)) };
         if let Some((held, project)) = &reader.newest
-            && *held == at
+            && *held == index
         {
             return Ok(project.clone());
         }
-        reader.read(entry)?;
-        let text = unpack_motion(&reader.payload).ok_or_else(|| reader.damaged(chunk))?;
-        let project = Project::from_text(&text, "").map_err(|e| Error::file(&reader.path, format!("the motion of chunk {chunk}: {e}")))?;
-        let project = Arc::new(project);
-        reader.newest = Some((at, project.clone()));
+        let wrong = |reader: &Self, what: String| Error::file(&reader.path, format!("the motion of chunk {chunk}: {what}"));
+        let text = reader.text(index)?.ok_or_else(|| reader.damaged(chunk))?;
+        let project = std::str::from_utf8(&text).map_err(|e| wrong(reader, e.to_string()))?;
+        let project = Arc::new(Project::from_text(project, "").map_err(|e| wrong(reader, e.to_string()))?);
+        reader.text = Some((index, text));
+        reader.newest = Some((index, project.clone()));
         Ok(project)
+    }
+
+    /// The text of a motion: from the last one that was written whole, or was read, change by change. None if they do not fit.
+    fn text(&mut self, index: usize) -> Result<Option<Vec<u8>>> {
+        let whole = (0..=index).rev().find(|i| self.motions[*i].1.kind == Kind::Motion).unwrap_or(0);
+        let (mut next, mut text) = match self.text.take() {
+            Some((held, text)) if (whole..=index).contains(&held) => (held + 1, text),
+            _ => (whole, Vec::new()),
+        };
+        while next <= index {
+            let entry = self.motions[next].1;
+            self.read(entry)?;
+            if entry.kind == Kind::Motion {
+                let Some(unpacked) = unpack_motion(&self.payload) else { return Ok(None) };
+                text = unpacked;
+            } else if unpack_change(&self.payload, &mut text).is_none() {
+                return Ok(None);
+            }
+            next += 1;
+        }
+        Ok(Some(text))
     }
 
     /// The log that holds `chunk`, and where.
@@ -234,8 +268,11 @@ impl TakeReader {
 }
 
 fn check(path: &Path, header: &Header) -> Result<()> {
-    if header.version != VERSION {
-        return Err(Error::file(path, format!("is version {}, this build reads {VERSION}; update Kinebrush to open it", header.version)));
+    if !(1..=VERSION).contains(&header.version) {
+        return Err(Error::file(
+            path,
+            format!("is version {}, this build reads up to {VERSION}; update Kinebrush to open it", header.version),
+        ));
     }
     let sizes = [header.live_size, header.model_size];
     let sane = sizes.iter().all(|(w, h)| (1..=MOST_SIDE).contains(w) && (1..=MOST_SIDE).contains(h));

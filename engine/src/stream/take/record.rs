@@ -1,9 +1,10 @@
 //! Records of a take log: length, kind, checksum, payload.
 //!
 //! `u32` payload length, `u8` kind, `u32` CRC-32 of kind and payload, payload; little-endian. The first record is the header (RON), later
-//! ones are motions (chunk and project as zstd-packed RON) and chunks (number, fill, bitmap of active cells, their outputs as zstd-packed
-//! f32 in byte planes: exact, and the planes of signs and exponents pack well). Invariant: no length that a file names is trusted before
-//! it was compared with what is there. Guarded by the tests below and `tests/tests/take.rs`.
+//! ones are motions (chunk and project as zstd-packed RON), changes of the motion before (the part of the text that is another), and
+//! chunks (number, fill, bitmap of active cells, their outputs as zstd-packed f32 in byte planes: exact, and the planes of signs and
+//! exponents pack well). Invariant: no length that a file names is trusted before it was compared with what is there. Guarded by the
+//! tests below and `tests/tests/take.rs`.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -17,8 +18,8 @@ use crate::stream::live::log::MadeChunk;
 
 /// What every log starts with.
 pub(super) const MAGIC: &[u8; 8] = b"KBTAKE\x00\x01";
-/// The version of the format that this build writes.
-pub const VERSION: u32 = 1;
+/// The version of the format that this build writes; it reads the earlier ones. 2: motions may be changes of the one before.
+pub const VERSION: u32 = 2;
 /// Bytes before a payload.
 pub(super) const HEAD: usize = 9;
 /// No record is larger: a chunk of the largest picture with every cell active is about half of this.
@@ -38,18 +39,20 @@ pub(super) enum Kind {
     Chunk = 3,
     /// A chunk that was made after the log was full: number and fill alone.
     Bare = 4,
+    /// What of the motion before is another.
+    Change = 5,
 }
 
 impl Kind {
     pub fn of(byte: u8) -> Option<Self> {
-        [Self::Header, Self::Motion, Self::Chunk, Self::Bare].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Header, Self::Motion, Self::Chunk, Self::Bare, Self::Change].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
 /// What a take is made with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
-    /// The format's version, 1.
+    /// The format's version.
     pub version: u32,
     /// The model.
     pub model: ModelId,
@@ -136,10 +139,36 @@ pub(super) fn chunk_of(payload: &[u8]) -> Option<u64> {
 }
 
 /// The project's text of a motion.
-pub(super) fn unpack_motion(payload: &[u8]) -> Option<String> {
-    let packed = payload.get(8..)?;
-    let mut text = String::new();
-    zstd::Decoder::new(packed).ok()?.take(MOST_TEXT).read_to_string(&mut text).ok()?;
+pub(super) fn unpack_motion(payload: &[u8]) -> Option<Vec<u8>> {
+    unpacked(payload.get(8..)?)
+}
+
+/// The payload of a change from one text to the next: the chunk it starts at, how many bytes stay at the beginning and at the end, and what
+/// comes between them, packed.
+pub(super) fn pack_change(chunk: u64, from: &[u8], to: &[u8]) -> Result<Vec<u8>> {
+    let alike = |a: &mut dyn Iterator<Item = (&u8, &u8)>| a.take_while(|(a, b)| a == b).count();
+    let first = alike(&mut from.iter().zip(to));
+    let last = alike(&mut from[first..].iter().rev().zip(to[first..].iter().rev()));
+    let mut payload = chunk.to_le_bytes().to_vec();
+    payload.extend((first as u32).to_le_bytes());
+    payload.extend((last as u32).to_le_bytes());
+    payload.extend(packed(&to[first..to.len() - last])?);
+    Ok(payload)
+}
+
+/// Makes `text` what it is after a change; None if the change does not fit it.
+pub(super) fn unpack_change(payload: &[u8], text: &mut Vec<u8>) -> Option<()> {
+    let number = |at: usize| Some(u32::from_le_bytes(*payload.get(at..)?.first_chunk()?) as usize);
+    let (first, last) = (number(8)?, number(12)?);
+    let end = text.len().checked_sub(last).filter(|end| first <= *end)?;
+    let between = unpacked(payload.get(16..)?)?;
+    text.splice(first..end, between);
+    ((text.len() as u64) < MOST_TEXT).then_some(())
+}
+
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    zstd::Decoder::new(packed).ok()?.take(MOST_TEXT).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
@@ -210,6 +239,24 @@ fn packed(bytes: &[u8]) -> Result<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn a_change_leads_from_text_to_text_and_does_not_fit_another() {
+        let texts: [&[u8]; 6] = [b"", b"path:[(0,1)]", b"path:[(0,1),(2,3)]", b"path:[(0,1),(2,3)]", b"(2,3)]", b"other"];
+        for from in texts {
+            for to in texts {
+                let payload = pack_change(9, from, to).unwrap();
+                let mut text = from.to_vec();
+                assert_eq!((chunk_of(&payload), unpack_change(&payload, &mut text)), (Some(9), Some(())));
+                assert_eq!(text, to);
+                for end in 0..payload.len() {
+                    assert!(unpack_change(&payload[..end], &mut from.to_vec()).is_none(), "{end}");
+                }
+            }
+        }
+        let payload = pack_change(0, b"a long text", b"a longer text").unwrap();
+        assert!(unpack_change(&payload, &mut b"short".to_vec()).is_none());
+    }
 
     #[test]
     fn a_chunk_comes_back_bit_for_bit_and_no_other_shape_is_read() {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::record::{Header, Kind, MAGIC, pack_bare, pack_chunk, pack_motion, record};
+use super::record::{Header, Kind, MAGIC, pack_bare, pack_change, pack_chunk, pack_motion, record};
 use crate::error::{Error, Result};
 use crate::media::atomic::cannot_write;
 use crate::motion::project::Project;
@@ -15,6 +15,9 @@ use crate::stream::live::log::{Log, MadeChunk};
 
 /// Told what the user should know about a take.
 pub type Notice = Box<dyn FnMut(String) + Send>;
+
+/// Changes of a motion between two that are written whole: as many have to be read to know one.
+const CHANGES: usize = 64;
 
 /// A take log that is being written.
 pub struct TakeWriter {
@@ -25,6 +28,8 @@ pub struct TakeWriter {
     bytes: u64,
     cap_bytes: u64,
     notice: Option<Notice>,
+    /// The motion that was written last, and how many changes since it was written whole.
+    motion: Option<(String, usize)>,
 }
 
 impl TakeWriter {
@@ -36,7 +41,7 @@ impl TakeWriter {
         let failed = |e: std::io::Error| cannot_write(path, &e);
         let mark = OpenMark::set(path)?;
         let file = File::options().append(true).create_new(true).open(path).map_err(failed)?;
-        let mut writer = Self { path: path.to_owned(), file, _mark: mark, bytes: 0, cap_bytes, notice };
+        let mut writer = Self { path: path.to_owned(), file, _mark: mark, bytes: 0, cap_bytes, notice, motion: None };
         let text = ron::ser::to_string(header).map_err(|e| Error::file(path, format!("has a header that cannot be written ({e})")))?;
         let mut start = MAGIC.to_vec();
         start.extend(record(Kind::Header, text.as_bytes())?);
@@ -63,7 +68,17 @@ impl TakeWriter {
 
 impl Log for TakeWriter {
     fn motion(&mut self, chunk: u64, project: &Project) -> Result<()> {
-        self.write(&record(Kind::Motion, &pack_motion(chunk, &project.to_text()?)?)?)
+        let text = project.to_text()?;
+        // A drag that goes on adds a little to a text that grows and grows: written whole each time, an hour would fill a disk.
+        let (bytes, changes) = match &self.motion {
+            Some((before, changes)) if *changes < CHANGES => {
+                (record(Kind::Change, &pack_change(chunk, before.as_bytes(), text.as_bytes())?)?, changes + 1)
+            }
+            _ => (record(Kind::Motion, &pack_motion(chunk, &text)?)?, 0),
+        };
+        self.write(&bytes)?;
+        self.motion = Some((text, changes));
+        Ok(())
     }
 
     fn chunk(&mut self, chunk: u64, made: &MadeChunk) -> Result<()> {
