@@ -70,7 +70,10 @@ impl ClipPanel {
                 motion.places(time, closed)
             });
             for (i, track) in motion.tracks.iter().enumerate() {
-                let way = ways.each_ref().map(|places| map.screen(rest[i] + (lying.place(places[i]) - rest[i]) * transfer.strength));
+                let way = ways.each_ref().map(|places| {
+                    let surface = rest[i] + (lying.place(places[i]) - rest[i]) * transfer.strength;
+                    map.screen(input.camera.as_ref().map_or(surface, |camera| camera.seen(rest[i], surface)))
+                });
                 let quality = tracked.quality.get(*track as usize).copied().unwrap_or(0.0);
                 preview::track(&painter, &way, preview::quality_color(tokens, quality).gamma_multiply(0.4 + 0.6 * motion.trust[i]));
             }
