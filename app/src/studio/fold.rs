@@ -72,7 +72,8 @@ pub fn scroll_ui<R>(ui: &mut Ui, name: &str, content: impl FnOnce(&mut Ui) -> R)
     let shown = output.inner_rect;
     if output.content_size.y - output.state.clamped_offset().y - shown.height() > LITTLE {
         let look = Look::of(ui);
-        let pill = Rect::from_center_size(shown.center_bottom() - vec2(0.0, 11.0), vec2(34.0, 18.0));
+        // In the corner, where it hides least.
+        let pill = Rect::from_center_size(shown.right_bottom() - vec2(26.0, 11.0), vec2(34.0, 18.0));
         let response = ui.interact(pill, output.id.with("more"), Sense::click());
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, MORE));
         let fill = if response.hovered() { look.hover } else { look.well };

@@ -316,12 +316,15 @@ impl Studio {
             };
             gpu::paint(ui, rect, paint);
         };
+        let eye = document.project().camera.as_ref().filter(|_| !self.camera.shows_source());
+        let eye = eye.and_then(|camera| camera.view((picture.width, picture.height), glam::Affine2::IDENTITY, player.playhead()));
         let shown = Shown {
             work: document.work(),
             selection: document.selection,
             picture: (picture.width, picture.height),
             source: picture,
             compiled,
+            camera: eye.as_ref(),
             frame: player.playhead(),
             state: player.state,
             paint: &mut paint,

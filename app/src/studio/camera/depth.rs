@@ -75,7 +75,8 @@ impl CameraPanel {
         row_ui(ui, texts::LENS, |ui| {
             let mut fov_deg = path.fov_deg;
             let field = number_ui(ui, &mut fov_deg, texts::LENS, FOV_DEG, 0.2, 1, "°");
-            note_ui(ui, texts::LENS_TIP, Look::of(ui).quiet);
+            let note = RichText::new(texts::LENS_NOTE).font(small()).color(Look::of(ui).quiet);
+            ui.label(note).on_hover_text(texts::LENS_TIP);
             if field {
                 actions.push(t.edit_path(texts::STEP_LENS, gesture, CameraPath { fov_deg, ..path.clone() }));
             }

@@ -181,7 +181,8 @@ impl CameraPanel {
         row_ui(ui, texts::LOOK_AT, |ui| {
             let text = RichText::new(texts::PICK_BUTTON).font(small());
             let enabled = self.survey.get().is_some();
-            let pick = ui.add_enabled(enabled, Button::selectable(self.picking, text)).on_hover_text(texts::PICK_TIP);
+            let pick =
+                ui.add_enabled(enabled, Button::selectable(self.picking, text).frame_when_inactive(true)).on_hover_text(texts::PICK_TIP);
             if pick.clicked() {
                 self.picking = !self.picking;
                 self.wants_picture |= self.picking;

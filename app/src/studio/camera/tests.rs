@@ -477,7 +477,7 @@ fn what_is_wrong_with_a_depth_file_is_said() {
         image::ImageBuffer::from_fn(400, 300, pixel).save(folder.join(name)).unwrap();
         folder.join(name)
     };
-    use_file(&mut harness, &holes("holes.png", &|x| x % 3 == 0));
+    use_file(&mut harness, &holes("holes.png", &|x| (100..200).contains(&x)));
     assert!(says(&harness, "of the depth is missing: it was filled from around"));
     use_file(&mut harness, &holes("nothing.png", &|_| true));
     assert!(says(&harness, "nothing.png: holds no depth: every number is missing"));
@@ -490,7 +490,7 @@ fn numbers_that_make_no_sense_are_brought_into_their_range() {
     let mut harness = open();
     harness.state_mut().playhead = 40.0;
     harness.run_steps(2);
-    for (typed, expected) in [("0", 5.0), ("180", 150.0), ("-70", 5.0), ("nan", 5.0), ("1e30", 150.0)] {
+    for (typed, expected) in [("0", 5.0), ("180", 150.0), ("-70", 5.0), ("nan", 150.0), ("inf", 150.0)] {
         type_into(&mut harness, texts::FOV_FIELD, typed);
         assert_eq!(harness.state().camera().keys[1].fov_deg, Some(expected), "{typed}");
     }

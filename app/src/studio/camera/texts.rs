@@ -89,7 +89,7 @@ pub const LOOK_AT: &str = "Look at";
 pub const PICK_BUTTON: &str = "Pick on the picture";
 pub const PICK_TIP: &str = "The camera keeps looking at what you click";
 pub const CLEAR: &str = "Clear target";
-pub const NO_TARGET: &str = "nothing: the keys say where";
+pub const NO_TARGET: &str = "as the keys say";
 
 /// Files.
 pub const IMPORT: &str = "Import path…";
@@ -126,6 +126,7 @@ pub const FAR: &str = "Far";
 pub const NEAR: &str = "Near";
 pub const LENGTH: &str = "Length";
 pub const LENS: &str = "Lens";
+pub const LENS_NOTE: &str = "that took the picture";
 pub const LENS_TIP: &str = "Field of view of the camera that took the picture, over its longer side";
 pub const BRUSH: &str = "Brush";
 pub const BRUSH_FIELD: &str = "Depth brush";

@@ -66,10 +66,9 @@ impl Canvas {
         rings.iter().map(|ring| ring.iter().map(place).collect()).collect()
     }
 
-    /// The camera that looks at the picture, px of it, if it has moved. Who paints works on the picture as it was taken.
-    fn camera(&self, env: &Env<'_>) -> Option<kinebrush_engine::motion::View> {
-        let camera = env.work.project.camera.as_ref().filter(|_| self.lent || env.running())?;
-        camera.view(env.picture, glam::Affine2::IDENTITY, env.frame)
+    /// The camera that looks at the picture, if it has moved. Who paints works on the picture as it was taken.
+    fn camera<'a>(&self, env: &Env<'a>) -> Option<&'a kinebrush_engine::motion::View> {
+        env.camera.filter(|_| self.lent || env.running())
     }
 
     fn pins(&mut self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
@@ -216,8 +215,9 @@ impl Canvas {
 
     fn hints(&self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
         let clicking = matches!(self.gesture, Gesture::Points(_));
-        let fresh =
-            env.work.project.strokes.is_empty() && env.work.region.is_none() && !self.dragging() && self.tool == Tool::Drag && !self.lent;
+        let project = &env.work.project;
+        let nothing = project.strokes.is_empty() && project.transfers.is_empty() && env.work.region.is_none();
+        let fresh = nothing && !self.dragging() && self.tool == Tool::Drag && !self.lent;
         let seen = env.context.animate_bool(painter.layer_id().id.with("first drag"), fresh);
         let text = if clicking { TEXTS.clicking } else { TEXTS.first_drag };
         let strength = if clicking { 1.0 } else { seen };

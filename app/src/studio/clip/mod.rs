@@ -449,13 +449,15 @@ impl ClipPanel {
                 }
                 self.mode_ui(ui, Mode::Pair(None), texts::PAIR, texts::PAIR_TIP);
                 self.mode_ui(ui, Mode::Hide, texts::HIDE, texts::HIDE_TIP);
-                if !transfer.hidden.is_empty() && ui.button(texts::SHOW_ALL).clicked() {
-                    actions.extend(self.change(input, texts::SHOW_ALL, 0, |transfer| transfer.hidden.clear()));
-                }
             }
             self.mode_ui(ui, Mode::Pick, texts::PICK, texts::PICK_TIP);
             if ui.button(texts::FASTEST).on_hover_text(texts::FASTEST_TIP).clicked() {
                 self.use_as_path(input, None);
+            }
+            // It comes and goes: nothing is behind it.
+            let hides = transfer.as_ref().is_some_and(|transfer| !transfer.hidden.is_empty());
+            if hides && ui.button(texts::SHOW_ALL).clicked() {
+                actions.extend(self.change(input, texts::SHOW_ALL, 0, |transfer| transfer.hidden.clear()));
             }
         });
         let accent = theme::tokens(ui).accent;
@@ -478,7 +480,7 @@ impl ClipPanel {
     /// A button that puts the pointer to a use, and off again.
     fn mode_ui(&mut self, ui: &mut Ui, mode: Mode, text: &str, tip: &str) {
         let is_on = std::mem::discriminant(&self.mode) == std::mem::discriminant(&mode);
-        if ui.add(Button::selectable(is_on, text)).on_hover_text(tip).clicked() {
+        if ui.add(Button::selectable(is_on, text).frame_when_inactive(true)).on_hover_text(tip).clicked() {
             self.mode = if is_on { Mode::Look } else { mode };
         }
     }

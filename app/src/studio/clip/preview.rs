@@ -2,6 +2,8 @@
 //!
 //! Invariant: a track has one colour wherever it is drawn, by its quality. Guarded by the tests of this folder.
 
+use std::collections::BTreeMap;
+
 use eframe::egui::{Color32, Painter, PointerButton, Pos2, Rect, Role, Sense, Stroke as Line, StrokeKind, Ui, WidgetInfo, lerp, pos2};
 use kinebrush_engine::media::clip::ClipInfo;
 use kinebrush_engine::motion::npz::Tracks;
@@ -14,6 +16,8 @@ use crate::studio::theme::Tokens;
 const TAIL: usize = 8;
 /// A click takes a track no farther away, points.
 const REACH: f32 = 12.0;
+/// Of tracks nearer to each other than this one is drawn, points.
+const CELL: f32 = 10.0;
 const STRIP: f32 = 36.0;
 
 /// The colour of a track of this quality, 0..1.
@@ -30,6 +34,18 @@ pub fn track(painter: &Painter, way: &[Pos2], color: Color32) {
     if let Some(now) = way.last() {
         painter.circle_filled(*now, 1.8, color);
     }
+}
+
+/// Of tracks so dense that they would hide the picture the best one of each cell: number, place on the screen and quality of each.
+pub fn thinned(tracks: impl Iterator<Item = (usize, Pos2, f32)>) -> Vec<usize> {
+    let mut cells: BTreeMap<(i32, i32), (usize, f32)> = BTreeMap::new();
+    for (track, at, quality) in tracks {
+        let best = cells.entry(((at.x / CELL).floor() as i32, (at.y / CELL).floor() as i32)).or_insert((track, quality));
+        if quality > best.1 {
+            *best = (track, quality);
+        }
+    }
+    cells.into_values().map(|(track, _)| track).collect()
 }
 
 /// The track of a frame that is visible nearest to a place (px of the clip), and its distance.
@@ -69,12 +85,15 @@ impl ClipPanel {
             && frame < tracked.tracks.frames.len()
         {
             let frames = &tracked.tracks.frames[frame.saturating_sub(TAIL)..=frame];
-            for i in
-                (0..tracked.tracks.points).filter(|i| frames[frames.len() - 1].visible[*i] && hidden.binary_search(&(*i as u32)).is_err())
-            {
+            let now = &frames[frames.len() - 1];
+            let quality = |i: usize| tracked.quality.get(i).copied().unwrap_or(0.0);
+            let seen = (0..tracked.tracks.points).filter(|i| now.visible[*i] && hidden.binary_search(&(*i as u32)).is_err());
+            // Steady while the clip runs: by where a track began.
+            let first = |i: usize| screen(tracked.tracks.frames.first().map_or(now.positions[i], |frame| frame.positions[i]));
+            for i in thinned(seen.map(|i| (i, first(i), quality(i)))) {
                 let begin = frames.iter().rposition(|frame| !frame.visible[i]).map_or(0, |gap| gap + 1);
                 let way: Vec<Pos2> = frames[begin..].iter().map(|frame| screen(frame.positions[i])).collect();
-                track(&painter, &way, quality_color(tokens, tracked.quality.get(i).copied().unwrap_or(0.0)));
+                track(&painter, &way, quality_color(tokens, quality(i)));
             }
         }
         let waiting = if let Mode::Pair(Some(place)) = self.mode { Some(place) } else { None };

@@ -34,6 +34,7 @@ fn film_of(folder: &Path, frames: usize, cuts: Option<usize>) -> PathBuf {
     path
 }
 
+#[track_caller]
 fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
@@ -120,11 +121,14 @@ fn small(bench: Bench) -> Harness<'static, Bench> {
     Harness::builder().with_size([340.0, 488.0]).build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench)
 }
 
+#[track_caller]
 fn until(harness: &mut Harness<Bench>, holds: &dyn Fn(&Harness<Bench>) -> bool) {
-    wait(|| {
+    let mut looks = || {
         harness.step();
+        assert_eq!(harness.state_mut().panel.problem(), None);
         holds(harness).then_some(())
-    });
+    };
+    wait(&mut looks);
 }
 
 #[test]
@@ -134,13 +138,6 @@ fn a_film_is_tracked_used_changed_and_taken_off_again() {
     let mut bench = Bench::new(folder.path());
     bench.panel.open_clip(&film, Arc::new(|| {}));
     let mut harness = Harness::builder().with_size([340.0, 1200.0]).build_ui_state(|ui, bench: &mut Bench| bench.ui(ui), bench);
-    let until = |harness: &mut Harness<Bench>, holds: &dyn Fn(&Harness<Bench>) -> bool| {
-        wait(|| {
-            harness.step();
-            assert_eq!(harness.state_mut().panel.problem(), None);
-            holds(harness).then_some(())
-        });
-    };
     until(&mut harness, &|harness| harness.query_by_label(texts::TRACK).is_some());
     harness.get_by_label(texts::TRACK).click();
     until(&mut harness, &|harness| harness.state().panel.is_tracked());
@@ -265,4 +262,10 @@ fn a_cut_is_said() {
     until(&mut harness, &|harness| harness.state().panel.is_tracked());
     harness.run_steps(2);
     assert!(harness.query_by_label(&texts::cut(12)).is_some());
+}
+
+#[test]
+fn of_tracks_that_lie_close_the_best_is_drawn() {
+    let tracks = [(0, 1.0, 0.4), (1, 4.0, 0.9), (2, 6.0, 0.2), (3, 40.0, 0.1)];
+    assert_eq!(preview::thinned(tracks.into_iter().map(|(i, x, quality)| (i, egui::pos2(x, 5.0), quality))), [1, 3]);
 }
