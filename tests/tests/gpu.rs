@@ -230,6 +230,68 @@ fn a_camera_sees_what_the_relief_shows() {
     assert!(largest_difference(&ours, &layers.guide(&still(1), 192, 128).rgb) <= 1.0 / 255.0);
 }
 
+#[test]
+fn without_depth_a_camera_turns_and_zooms() {
+    let (picture, region) = disc();
+    let layers = cut(&picture, &[region]);
+    let lens = Lens { focal_px: 200.0, principal_px: Vec2::new(96.0, 64.0) };
+    let bent = LayerMotion::Affine(Affine2::from_scale_angle_translation(Vec2::splat(1.05), 0.1, Vec2::new(-20.0, 8.0)));
+    let moves = [(Vec3::ZERO, 0.1, 1.0, LayerMotion::STILL), (Vec3::X, -0.06, 1.3, bent)];
+    for (i, (position, turn, zoom, object)) in moves.into_iter().enumerate() {
+        let camera = Camera { position, rotation: Quat::from_rotation_y(turn), lens: Lens { focal_px: lens.focal_px * zoom, ..lens } };
+        let flat = FrameMotion::flat(LayerMotion::STILL, vec![object]);
+        let motion = FrameMotion { view: Some(View::new(&lens, &camera)), ..flat.clone() };
+        let truth = layers.guide(&motion, 192, 128).rgb;
+        let ours = drawn(&plain(&layers, motion), 192, 128);
+        show(&ours, &format!("turned-{i}.png"));
+        show(&truth, &format!("turned-{i}-cpu.png"));
+        let (psnr, without) = (psnr_db(&truth, &ours), psnr_db(&truth, &layers.guide(&flat, 192, 128).rgb));
+        println!("turned {i}: {psnr:.1} dB, without {without:.1} dB");
+        assert!(psnr >= 40.0 && without < 25.0, "{i}: {psnr} dB, {without} dB");
+    }
+}
+
+#[test]
+fn of_two_objects_the_nearer_one_lies_over_the_other() {
+    let (picture, _) = disc();
+    // The first in the list is much nearer, and both are dragged to one place.
+    let boxed =
+        |left: usize, top: usize| Mask::from_fn(192, 128, |x, y| f32::from((left..left + 40).contains(&x) && (top..top + 40).contains(&y)));
+    let (near, far) = (boxed(20, 20), boxed(120, 60));
+    let inverse = Mask::from_fn(192, 128, |x, y| if near.at(x, y) > 0.5 { 0.8 } else { 0.1 });
+    let layers = cut(&picture, &[near, far]).with_depth(&DepthMap { inverse });
+    let lens = Lens { focal_px: 200.0, principal_px: Vec2::new(96.0, 64.0) };
+    let camera = Camera { position: Vec3::new(0.02, 0.0, 0.05), ..Camera::at_rest(lens) };
+    let objects = vec![shift(55.0, 25.0), shift(-35.0, -5.0)];
+    let motion = FrameMotion { view: Some(View::new(&lens, &camera)), ..FrameMotion::flat(LayerMotion::STILL, objects) };
+    let truth = layers.guide(&motion, 192, 128);
+    let both = truth.owner.iter().filter(|owner| **owner == 1).count();
+    assert!(both > 1200, "{both} px show the first object");
+    let ours = drawn(&plain(&layers, motion), 192, 128);
+    show(&ours, "two.png");
+    show(&truth.rgb, "two-cpu.png");
+    let psnr = psnr_db(&truth.rgb, &ours);
+    println!("two objects: {psnr:.1} dB");
+    assert!(psnr >= 38.0, "{psnr} dB");
+}
+
+#[test]
+fn ground_that_reaches_behind_the_camera_looks_as_the_relief_does() {
+    let (picture, _) = disc();
+    let inverse = Mask::from_fn(192, 128, |_, y| 0.02 + 0.012 * (y as f32 + 0.5));
+    let layers = cut::<Mask>(&picture, &[]).with_depth(&DepthMap { inverse });
+    let lens = Lens { focal_px: 200.0, principal_px: Vec2::new(96.0, 64.0) };
+    let camera = Camera { position: Vec3::new(0.05, -0.1, 1.1), rotation: Quat::from_rotation_x(-0.3), lens };
+    let motion = FrameMotion { view: Some(View::new(&lens, &camera)), ..still(0) };
+    let truth = layers.guide(&motion, 192, 128).rgb;
+    let ours = drawn(&plain(&layers, motion), 192, 128);
+    show(&ours, "behind.png");
+    show(&truth, "behind-cpu.png");
+    let psnr = psnr_db(&truth, &ours);
+    println!("behind the camera: {psnr:.1} dB");
+    assert!(psnr >= 32.0, "{psnr} dB");
+}
+
 /// Of the soft disc that is dragged.
 const SOFTNESS: f32 = 0.8;
 

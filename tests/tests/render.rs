@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
+use glam::Vec2;
 use kinebrush_engine::media::picture_file::{load_picture, save_png};
 use kinebrush_engine::model::checkpoint::Checkpoint;
-use kinebrush_engine::motion::Project;
+use kinebrush_engine::motion::npz::Tracks;
+use kinebrush_engine::motion::{Project, TrackFrame};
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::render::{Renderer, model_size};
 
@@ -133,5 +135,44 @@ fn two_strokes_a_pin_and_a_camera_render_together() {
     for (x, y) in [(120, 80), (30, 20), (60, 85)] {
         let (a, b) = (flat[12].at(x, y)[0], moved[12].at(x, y)[0]);
         assert!((b - a - 6.93 / 800.0).abs() < 0.003, "({x}, {y}): {a} {b}");
+    }
+}
+
+#[test]
+fn a_clip_and_a_camera_render_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, picture) = project(folder.path());
+    // A clip that goes 1 px to the right and half a px down in each frame moves all there is; the camera goes against it.
+    let points = 400;
+    let places = |t: usize| (0..points).map(|i| Vec2::new((i % 20 * 8 + 4 + t) as f32, (i / 20 * 5 + 3) as f32 + 0.5 * t as f32)).collect();
+    let frames = (0..16).map(|t| TrackFrame { positions: places(t), visible: vec![true; points] }).collect();
+    Tracks { points, frames }.save(folder.path().join("t.npz")).unwrap();
+    let text = |camera: &str| {
+        format!(
+            "(version: 1, image: \"p.png\", frames: 16, seed: 3,
+            strokes: [(region: Disc(center: (40, 50), radius: 14), path: [(0, 40, 50), (12, 76, 50)])],
+            transfers: [(clip: \"c.mp4\", tracks: \"t.npz\", clip_size: (160, 100), clip_fps: 16, region: All, range: (0, 15))], {camera})"
+        )
+    };
+    let camera = "camera: (depth: Shape(Backdrop(distance: 2)), fov_deg: 60,
+        keys: [(frame: 0, curve: Linear), (frame: 12, position: (0.1, 0, 0))])";
+    let sketch = Checkpoint::sketch(&Device::Cpu).unwrap();
+    let render = |text: String, checkpoint: Option<&Checkpoint>| {
+        std::fs::write(folder.path().join("c.ron"), text).unwrap();
+        let project = Project::load(folder.path().join("c.ron")).unwrap();
+        let mut renderer = Renderer::new(&project, &picture, checkpoint, &Device::Cpu, None, project.seed).unwrap();
+        (0..4).flat_map(|_| renderer.next_chunk().unwrap().to_vec()).collect::<Vec<Picture>>()
+    };
+    for checkpoint in [None, Some(&sketch)] {
+        let (flat, moved) = (render(text(""), checkpoint), render(text(camera), checkpoint));
+        assert_eq!((flat.len(), moved.len()), (16, 16));
+        assert!(moved.iter().flat_map(|frame| frame.data.iter().flatten()).all(|v| v.is_finite()));
+        for frame in [6, 12] {
+            let (still, seen) = (centre(&flat[frame]), centre(&moved[frame]));
+            let clip = (40.0 + 3.0 * frame as f32 + frame as f32, 50.0 + 0.5 * frame as f32);
+            assert!((still.0 - clip.0).abs() < 1.5 && (still.1 - clip.1).abs() < 1.5, "{frame}: {still:?}, not {clip:?}");
+            let way = 6.93 * frame as f32 / 12.0;
+            assert!((still.0 - seen.0 - way).abs() < 0.8 && (still.1 - seen.1).abs() < 0.8, "{frame}: {still:?} {seen:?}");
+        }
     }
 }

@@ -59,6 +59,8 @@ pub enum Action {
     SaveAs,
     /// Open or close the camera panel.
     ToggleCamera,
+    /// Estimate the picture's depth with the weights in this folder.
+    EstimateDepth(PathBuf),
     /// Open or close a page.
     Show(Page),
     /// Show or hide the clip panel.

@@ -63,13 +63,14 @@ impl Studio {
                     self.camera.toggle();
                 }
             }
+            Action::EstimateDepth(weights) => self.estimate_depth(weights),
             Action::Show(page) => {
                 if page == Page::Export {
                     self.exports.offer(self.player.shown_take().map_or(What::Project, |(take, _)| What::Take(take)));
                 }
                 self.page = page;
             }
-            Action::ToggleClip => self.clip.open = !self.clip.open,
+            Action::ToggleClip => self.clip.toggle(),
             Action::AskClip => self.ask(Purpose::Clip),
             Action::OpenClip(_) if self.document.is_none() => self.toasts.info(clip::NO_PICTURE),
             Action::OpenClip(path) => self.clip.open_clip(&path, self.wake.clone()),

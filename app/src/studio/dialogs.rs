@@ -131,6 +131,7 @@ impl Dialog {
                         Purpose::Camera { file: CameraFile::Depth, .. } => (texts.path_depth_title, texts.path_open),
                         Purpose::Camera { file: CameraFile::Import, .. } => (texts.path_camera_in_title, texts.path_open),
                         Purpose::Camera { file: CameraFile::Export, .. } => (texts.path_camera_out_title, texts.path_save),
+                        Purpose::Camera { file: CameraFile::Weights, .. } => (texts.path_weights_title, texts.path_open),
                     };
                     text_ui(ui, title, texts.path_text);
                     let label = ui.label(texts.path_label);
@@ -220,6 +221,7 @@ pub fn choose_file(purpose: Purpose, strings: &'static Strings, wake: Wake) -> J
             Purpose::Camera { file: CameraFile::Depth, .. } => {
                 dialog.set_title(texts.path_depth_title).add_filter(texts.filter_depth, &["png", "exr", "npz"]).pick_file()
             }
+            Purpose::Camera { file: CameraFile::Weights, .. } => dialog.set_title(texts.path_weights_title).pick_folder(),
             Purpose::Camera { file: CameraFile::Import, .. } => {
                 dialog.set_title(texts.path_camera_in_title).add_filter(texts.filter_camera, &["json"]).pick_file()
             }

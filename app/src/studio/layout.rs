@@ -2,7 +2,8 @@
 
 use super::camera::{CameraInput, OnScreen};
 use super::canvas::{ScreenFromPicture, Shown};
-use super::clip::ClipInput;
+use super::clip::{ClipInput, Through};
+use super::fold::Folds;
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
 use super::shortcuts::{self, ShortcutState};
@@ -187,9 +188,11 @@ impl Studio {
         }
         let input = clip_input(document, &self.player);
         let (clip, wake, data) = (&mut self.clip, &self.wake, &self.folders.data);
+        let mut folds = self.settings.folds.clone();
         let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
-        let panel = Panel::left("clip").resizable(true).default_size(320.0).size_range(260.0..=640.0).frame(room);
-        actions.extend(panel.show(ui, |ui| clip.panel_ui(ui, &input, wake, data)).inner);
+        let panel = Panel::left("clip").resizable(true).default_size(340.0).size_range(310.0..=640.0).frame(room);
+        actions.extend(panel.show(ui, |ui| clip.panel_ui(ui, &input, &mut folds, wake, data)).inner);
+        self.keep_folds(folds);
     }
 
     fn takes_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
@@ -216,14 +219,24 @@ impl Studio {
         }
         let input = CameraInput { work: document.work(), picture: document.picture(), playhead: self.player.playhead() };
         let (camera, canvas, wake) = (&mut self.camera, &mut self.canvas, &self.wake);
+        let mut folds = self.settings.folds.clone();
         let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
-        let panel = Panel::right("camera").resizable(true).default_size(330.0).size_range(290.0..=620.0).frame(room);
+        let panel = Panel::right("camera").resizable(true).default_size(350.0).size_range(330.0..=620.0).frame(room);
         let mut in_hand = canvas.is_lent();
-        let actions = panel.show(ui, |ui| camera.panel_ui(ui, &input, &mut in_hand, wake)).inner;
+        let actions = panel.show(ui, |ui| camera.panel_ui(ui, &input, &mut in_hand, &mut folds, wake)).inner;
         in_hand |= std::mem::take(&mut camera.wants_picture);
         canvas.lend(in_hand && camera.open);
+        self.keep_folds(folds);
         for action in actions {
             self.act(action);
+        }
+    }
+
+    /// Remembers which sections are open.
+    fn keep_folds(&mut self, folds: Folds) {
+        if folds != self.settings.folds {
+            self.settings.folds = folds;
+            self.save_settings();
         }
     }
 
@@ -303,12 +316,15 @@ impl Studio {
             };
             gpu::paint(ui, rect, paint);
         };
+        let eye = document.project().camera.as_ref().filter(|_| !self.camera.shows_source());
+        let eye = eye.and_then(|camera| camera.view((picture.width, picture.height), glam::Affine2::IDENTITY, player.playhead()));
         let shown = Shown {
             work: document.work(),
             selection: document.selection,
             picture: (picture.width, picture.height),
             source: picture,
             compiled,
+            camera: eye.as_ref(),
             frame: player.playhead(),
             state: player.state,
             paint: &mut paint,
@@ -370,13 +386,19 @@ impl Studio {
 }
 
 fn clip_input<'a>(document: &'a Document, player: &Player) -> ClipInput<'a> {
-    let picture = document.picture();
+    let size = (document.picture().width, document.picture().height);
+    let camera = document.project().camera.as_ref().and_then(|camera| camera.view(size, glam::Affine2::IDENTITY, player.playhead()));
+    let through = |view| {
+        let compiled = player.compiled()?;
+        Some(Through { view, depth: compiled.scene.depth()?.clone(), scale: compiled.scale })
+    };
     ClipInput {
         work: document.work(),
         selection: document.selection,
-        picture: (picture.width, picture.height),
+        picture: size,
         playhead: player.playhead(),
         making: player.state == State::Running,
+        camera: camera.and_then(through),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod document;
 pub mod export;
 mod exports;
 mod files;
+pub mod fold;
 pub mod gallery;
 pub mod gpu;
 mod layout;
@@ -140,7 +141,7 @@ impl Studio {
             canvas: Canvas::default(),
             clip: ClipPanel::default(),
             timeline: Timeline::default(),
-            camera: CameraPanel::default(),
+            camera: CameraPanel::remembering(settings.depth_weights.as_deref()),
             exports: Exports::new(wake.clone()),
             shelf: Shelf::default(),
             document: None,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Page};
 use super::document::job::{Job, Wake};
+use super::fold::Folds;
 use super::strings::{Language, Strings};
 use super::theme;
 
@@ -124,6 +125,10 @@ pub struct Settings {
     pub brush: Brush,
     /// Files that were open, newest first.
     pub recent: Vec<PathBuf>,
+    /// Where the weights of Depth Anything are, once they were chosen.
+    pub depth_weights: Option<PathBuf>,
+    /// Which sections of the panels are open.
+    pub folds: Folds,
 }
 
 impl Default for Settings {
@@ -137,6 +142,8 @@ impl Default for Settings {
             take_budget_bytes: 4 * GIB,
             brush: Brush::default(),
             recent: Vec::new(),
+            depth_weights: None,
+            folds: Folds::default(),
         }
     }
 }
@@ -267,7 +274,9 @@ pub fn settings_page_ui(ui: &mut egui::Ui, settings: &Settings, cores: usize) ->
         });
         ui.add_space(theme::space::LARGE);
         if ui.button(text.reset).clicked() {
-            chosen = Settings { recent: settings.recent.clone(), ..Settings::default() };
+            // What was opened and where things are is no matter of taste.
+            let (recent, depth_weights) = (settings.recent.clone(), settings.depth_weights.clone());
+            chosen = Settings { recent, depth_weights, ..Settings::default() };
         }
     });
     ((chosen != *settings).then_some(chosen), actions)
@@ -311,6 +320,8 @@ mod tests {
         assert_eq!(Settings::load(&config), (Settings::default(), None));
         let mut settings = Settings { threads: Some(3), clock: Clock::EveryFrame, scale_percent: 150, ..Settings::default() };
         settings.remember(Path::new("/a b/ü.png"));
+        settings.depth_weights = Some("/weights of mine".into());
+        settings.folds = ron::from_str("{\"presets\": false}").unwrap();
         settings.save_job(config.clone(), std::sync::Arc::new(|| {})).wait().unwrap();
         assert_eq!(Settings::load(&config), (settings, None));
         for text in ["(colour: 3)", "(theme: Dark", "\u{0}", "(scale_percent: -1)"] {

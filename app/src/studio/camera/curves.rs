@@ -19,13 +19,8 @@ const SAMPLES: usize = 64;
 const STEP: f32 = 0.02;
 
 impl CameraPanel {
-    /// Kind and shape of the segment at the playhead.
-    pub(super) fn segment_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
-        let look = Look::of(ui);
-        let Some(i) = edit::segment_at(path, t.playhead) else {
-            ui.label(eframe::egui::RichText::new(texts::NO_SEGMENT).font(small()).color(look.quiet));
-            return;
-        };
+    /// Kind and shape of the segment that begins at key `i`.
+    pub(super) fn segment_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, i: usize, actions: &mut Vec<Action>) {
         let curve = path.keys[i].curve;
         let is_bezier = matches!(curve, Curve::Bezier { .. });
         let choices = [
@@ -49,7 +44,7 @@ impl CameraPanel {
     /// Progress over time in a square with two handles; the curve when it changed.
     fn progress_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, i: usize) -> Option<Curve> {
         let (look, tokens) = (Look::of(ui), theme::tokens(ui));
-        let (rect, plot) = ui.allocate_exact_size(vec2(ui.available_width(), 128.0), Sense::HOVER);
+        let (rect, plot) = ui.allocate_exact_size(vec2(ui.available_width(), 100.0), Sense::HOVER);
         plot.widget_info(|| WidgetInfo::labeled(Role::Canvas, true, texts::CURVE));
         let inner = rect.shrink(12.0);
         let screen = |(time, way): (f32, f32)| pos2(inner.left() + time * inner.width(), inner.bottom() - way * inner.height());

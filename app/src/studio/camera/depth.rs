@@ -9,52 +9,74 @@ use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG};
 use kinebrush_engine::motion::depth::{DepthMark, DepthMeaning, DepthSource, SceneShape};
 
 use super::edit::Size;
+use super::estimate::is_estimate;
 use super::survey::Shade;
 use super::{CameraFile, CameraInput, CameraPanel, note_ui, number_ui, row_ui, texts};
 use crate::studio::action::Action;
 use crate::studio::dialogs::{Purpose, typed_path};
-use crate::studio::theme;
+use crate::studio::fold::fixed_ui;
 use crate::studio::timeline::{Look, segments, small};
 
+/// Places of the sources that need a file among the choices.
+const FILE: usize = 4;
+const ESTIMATE: usize = 5;
 /// Nearest and farthest distance of a field, world units.
 const DISTANCES: std::ops::RangeInclusive<f32> = 0.05..=10_000.0;
 
 impl CameraPanel {
     pub(super) fn depth_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
-        theme::heading_ui(ui, texts::SOURCE);
         let kind = kind_of(&path.depth);
         let choices = [
-            (texts::BACKDROP, texts::BACKDROP_TIP, kind == 0),
-            (texts::GROUND, texts::GROUND_TIP, kind == 1),
-            (texts::ROOM, texts::ROOM_TIP, kind == 2),
-            (texts::PAINTED, texts::PAINTED_TIP, kind == 3),
-            (texts::FILE, texts::FILE_TIP, kind == 4),
+            (texts::BACKDROP, texts::BACKDROP_TIP),
+            (texts::GROUND, texts::GROUND_TIP),
+            (texts::ROOM, texts::ROOM_TIP),
+            (texts::PAINTED, texts::PAINTED_TIP),
+            (texts::FILE, texts::FILE_TIP),
+            (texts::ESTIMATE, texts::ESTIMATE_TIP),
         ];
-        // A file that is being chosen is a source only once it is named.
-        let shown = if self.choosing_file { 4 } else { kind };
-        let choices = std::array::from_fn::<_, 5, _>(|i| (choices[i].0, choices[i].1, i == shown));
+        // What needs a file is a source only once there is one.
+        let shown = self.choosing.unwrap_or(kind);
+        let choices = std::array::from_fn::<_, 6, _>(|i| (choices[i].0, choices[i].1, i == shown));
         if let Some(chosen) = segments(ui, &choices).filter(|chosen| *chosen != shown) {
-            self.choosing_file = chosen == 4;
-            if chosen != 4 && chosen != kind {
+            self.choosing = (chosen >= FILE && chosen != kind).then_some(chosen);
+            if chosen < FILE && chosen != kind {
+                // What is chosen now shall not be replaced by what was asked for before.
+                self.estimating = None;
                 let depth = begun(chosen, t.size(), self.survey.distance(path));
                 actions.push(t.edit_path(texts::STEP_DEPTH, 0, CameraPath { depth, ..path.clone() }));
             }
         }
         let gesture = self.gesture(ui);
         let mut depth = path.depth.clone();
-        match &mut depth {
-            _ if shown == 4 => self.file_ui(ui, t, actions),
+        fixed_ui(ui, "source", |ui| match &mut depth {
+            _ if shown == FILE => self.file_ui(ui, t, actions),
+            _ if shown == ESTIMATE => {
+                self.estimate_ui(ui, t, actions);
+                if let (DepthSource::File { meaning: DepthMeaning::NearIsWhite { far, near }, .. }, true) = (&mut depth, kind == ESTIMATE) {
+                    span_ui(ui, far, near);
+                }
+            }
             DepthSource::Shape(shape) => shape_ui(ui, shape),
             DepthSource::Painted { far, near, marks } => self.painted_ui(ui, t, far, near, marks),
             DepthSource::File { .. } => {}
-        }
+        });
         if depth != path.depth {
             actions.push(t.edit_path(texts::STEP_DEPTH, gesture, CameraPath { depth, ..path.clone() }));
         }
+        fixed_ui(ui, "lens", |ui| self.lens_ui(ui, t, path, gesture, actions));
+        // They come and go: nothing is below them.
+        for note in self.survey.get().iter().flat_map(|surveyed| &surveyed.notes) {
+            note_ui(ui, note, Look::of(ui).quiet);
+        }
+    }
+
+    /// The lens that took the picture, and how the depth is shown.
+    fn lens_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, gesture: u64, actions: &mut Vec<Action>) {
         row_ui(ui, texts::LENS, |ui| {
             let mut fov_deg = path.fov_deg;
             let field = number_ui(ui, &mut fov_deg, texts::LENS, FOV_DEG, 0.2, 1, "°");
-            note_ui(ui, texts::LENS_TIP, Look::of(ui).quiet);
+            let note = RichText::new(texts::LENS_NOTE).font(small()).color(Look::of(ui).quiet);
+            ui.label(note).on_hover_text(texts::LENS_TIP);
             if field {
                 actions.push(t.edit_path(texts::STEP_LENS, gesture, CameraPath { fov_deg, ..path.clone() }));
             }
@@ -136,7 +158,7 @@ impl CameraPanel {
     /// The file in the field becomes the source.
     pub(super) fn file_chosen(&mut self, t: &CameraInput<'_>) -> Option<Action> {
         let path = typed_path(&self.file, &Purpose::Open)?;
-        self.choosing_file = false;
+        self.choosing = None;
         let depth = DepthSource::File { path, meaning: self.meaning };
         Some(t.edit_path(texts::STEP_DEPTH, 0, CameraPath { depth, ..t.path() }))
     }
@@ -149,7 +171,8 @@ fn kind_of(depth: &DepthSource) -> usize {
         DepthSource::Shape(SceneShape::Ground { .. }) => 1,
         DepthSource::Shape(SceneShape::Room { .. }) => 2,
         DepthSource::Painted { .. } => 3,
-        DepthSource::File { .. } => 4,
+        DepthSource::File { path, .. } if is_estimate(path) => ESTIMATE,
+        DepthSource::File { .. } => FILE,
     }
 }
 

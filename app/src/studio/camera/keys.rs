@@ -3,7 +3,7 @@
 //! Invariant: a field shows the camera at the playhead, and changing it changes the key there; there being none, it is added. Guarded by the
 //! panel's tests.
 
-use eframe::egui::{Button, RichText, Slider, Ui};
+use eframe::egui::{Button, RichText, ScrollArea, Slider, Ui};
 use glam::Vec3;
 use kinebrush_engine::motion::camera::presets::Occasion;
 use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG, Handheld};
@@ -11,6 +11,7 @@ use kinebrush_engine::motion::camera::{CameraPath, FOV_DEG, Handheld};
 use super::{CameraFile, CameraInput, CameraPanel, edit, note_ui, number_ui, row_ui, texts};
 use crate::studio::action::Action;
 use crate::studio::dialogs::Purpose;
+use crate::studio::fold::{Folds, fixed_ui, section_ui};
 use crate::studio::theme;
 use crate::studio::timeline::{Icon, Look, button, clock, small};
 
@@ -18,22 +19,21 @@ use crate::studio::timeline::{Icon, Look, button, clock, small};
 const REACH: f32 = 1000.0;
 
 impl CameraPanel {
-    pub(super) fn move_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
-        self.keys_ui(ui, t, path, actions);
-        self.fields_ui(ui, t, path, actions);
-        theme::heading_ui(ui, texts::SPEED);
-        self.segment_ui(ui, t, path, actions);
-        theme::heading_ui(ui, texts::PRESETS);
-        self.presets_ui(ui, t, path, actions);
-        self.look_at_ui(ui, t, path, actions);
-        theme::heading_ui(ui, texts::VALUES);
-        self.values_ui(ui, t, path, actions);
-        theme::heading_ui(ui, texts::FILES);
-        self.files_ui(ui, t, actions);
+    pub(super) fn move_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, folds: &mut Folds, actions: &mut Vec<Action>) {
+        fixed_ui(ui, "fields", |ui| self.fields_ui(ui, t, path, actions));
+        if let Some(segment) = edit::segment_at(path, t.playhead) {
+            section_ui(ui, folds, ("camera curve", texts::SPEED), true, |ui| self.segment_ui(ui, t, path, segment, actions));
+        }
+        section_ui(ui, folds, ("camera presets", texts::PRESETS), true, |ui| self.presets_ui(ui, t, path, actions));
+        section_ui(ui, folds, ("camera aim", texts::AIM), true, |ui| {
+            self.look_at_ui(ui, t, path, actions);
+            self.handheld_ui(ui, t, path, actions);
+        });
+        section_ui(ui, folds, ("camera values", texts::VALUES), false, |ui| self.values_ui(ui, t, path, actions));
+        fixed_ui(ui, "files", |ui| self.files_ui(ui, t, actions));
     }
 
-    fn keys_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
-        let look = Look::of(ui);
+    pub(super) fn keys_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
         let current = edit::key_at(path, t.playhead);
         ui.horizontal(|ui| {
             ui.label(RichText::new(texts::KEYS).color(theme::tokens(ui).muted).size(13.0).strong());
@@ -63,20 +63,26 @@ impl CameraPanel {
             }
         });
         if path.keys.is_empty() {
-            note_ui(ui, texts::NO_KEYS, look.quiet);
             return;
         }
-        ui.horizontal_wrapped(|ui| {
-            ui.spacing_mut().item_spacing = eframe::egui::vec2(4.0, 4.0);
-            ui.spacing_mut().button_padding = eframe::egui::vec2(7.0, 2.0);
-            for (i, key) in path.keys.iter().enumerate() {
-                let text = RichText::new(format!("{}  {}", i + 1, clock(key.frame))).font(small());
-                let chip = ui.add(Button::selectable(current == Some(i), text));
-                let chip = chip.accessible_name(format!("Go to {} {}", texts::KEY.to_lowercase(), i + 1));
-                if chip.clicked() {
-                    actions.push(Action::Seek(key.frame));
+        let moved = std::mem::replace(&mut self.current, current) != current;
+        // A path that came from another program has a key in every frame: one line will do.
+        ScrollArea::horizontal().id_salt("chips").auto_shrink([false, true]).show(ui, |ui| {
+            ui.horizontal(|ui| {
+                ui.spacing_mut().item_spacing = eframe::egui::vec2(4.0, 4.0);
+                ui.spacing_mut().button_padding = eframe::egui::vec2(7.0, 2.0);
+                for (i, key) in path.keys.iter().enumerate() {
+                    let text = RichText::new(format!("{}  {}", i + 1, clock(key.frame))).font(small());
+                    let chip = ui.add(Button::selectable(current == Some(i), text));
+                    let chip = chip.accessible_name(format!("Go to {} {}", texts::KEY.to_lowercase(), i + 1));
+                    if moved && current == Some(i) {
+                        chip.scroll_to_me(None);
+                    }
+                    if chip.clicked() {
+                        actions.push(Action::Seek(key.frame));
+                    }
                 }
-            }
+            });
         });
     }
 
@@ -126,7 +132,6 @@ impl CameraPanel {
     }
 
     fn presets_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
-        let gesture = self.gesture(ui);
         let distance = self.target_distance(t, path);
         let seed = path.handheld.map_or(1, |hand| hand.seed);
         let occasion = Occasion { target: distance, start: 0.0, frames: t.end(), strength: self.strength, seed };
@@ -146,6 +151,10 @@ impl CameraPanel {
             ui.add(Slider::new(&mut self.strength, 0.1..=2.0).show_value(false)).accessible_name(texts::STRENGTH);
             note_ui(ui, &format!("{:.0} %", self.strength * 100.0), Look::of(ui).quiet);
         });
+    }
+
+    fn handheld_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, actions: &mut Vec<Action>) {
+        let (gesture, distance) = (self.gesture(ui), self.target_distance(t, path));
         row_ui(ui, texts::HANDHELD, |ui| {
             let before = path.handheld;
             let usual =
@@ -172,7 +181,8 @@ impl CameraPanel {
         row_ui(ui, texts::LOOK_AT, |ui| {
             let text = RichText::new(texts::PICK_BUTTON).font(small());
             let enabled = self.survey.get().is_some();
-            let pick = ui.add_enabled(enabled, Button::selectable(self.picking, text)).on_hover_text(texts::PICK_TIP);
+            let pick =
+                ui.add_enabled(enabled, Button::selectable(self.picking, text).frame_when_inactive(true)).on_hover_text(texts::PICK_TIP);
             if pick.clicked() {
                 self.picking = !self.picking;
                 self.wants_picture |= self.picking;
@@ -197,6 +207,13 @@ impl CameraPanel {
             if ui.add(Button::new(RichText::new(texts::EXPORT).font(small()))).on_hover_text(texts::EXPORT_TIP).clicked() {
                 let suggested = t.work.project.folder().join("camera.json");
                 actions.push(Action::Ask(Purpose::Camera { file: CameraFile::Export, suggested }));
+            }
+            if t.work.project.camera.is_some()
+                && ui.add(Button::new(RichText::new(texts::REMOVE).font(small()))).on_hover_text(texts::REMOVE_TIP).clicked()
+            {
+                let mut work = Box::new(t.work.clone());
+                work.project.camera = None;
+                actions.push(Action::Edit { label: texts::STEP_REMOVE, gesture: 0, work });
             }
         });
     }

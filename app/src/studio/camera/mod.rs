@@ -8,6 +8,7 @@
 mod curves;
 mod depth;
 mod edit;
+mod estimate;
 mod keys;
 mod picture;
 mod space;
@@ -19,7 +20,7 @@ mod texts;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eframe::egui::{Button, Color32, Layout, RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{Color32, CornerRadius, Frame, Label, Layout, Margin, Rect, RichText, Ui, UiBuilder, vec2};
 use glam::Affine2;
 use kinebrush_engine::Result;
 use kinebrush_engine::motion::camera::presets::Preset;
@@ -32,9 +33,10 @@ use super::action::Action;
 use super::canvas::ScreenFromPicture;
 use super::document::Work;
 use super::document::job::{Job, Wake};
-use super::theme;
-use super::timeline::{Icon, Look, button, segments, small};
+use super::fold::{Folds, fixed_ui, scroll_ui};
+use super::timeline::{Icon, Look, RADIUS, button, segments, small};
 pub(super) use edit::{key_at, retimed, without_key};
+use estimate::Estimation;
 use picture::Grip;
 use space::{Held, Observer};
 use survey::{Shade, Survey};
@@ -102,6 +104,8 @@ pub enum CameraFile {
     Import,
     /// A path to be written.
     Export,
+    /// The folder of a depth network's weights.
+    Weights,
 }
 
 /// The panel's own state; the camera itself is the document's.
@@ -129,8 +133,15 @@ pub struct CameraPanel {
     /// The depth file that is being chosen.
     file: String,
     meaning: DepthMeaning,
-    /// Whether a file is wanted that is not named yet.
-    choosing_file: bool,
+    /// A kind of source that is wanted and has no file yet.
+    choosing: Option<usize>,
+    /// The folder of the depth network's weights.
+    weights: String,
+    estimating: Option<Estimation>,
+    /// Why nothing came of the last estimate.
+    refused: Option<String>,
+    /// The key that was at the playhead last.
+    current: Option<usize>,
     strength: f32,
     /// Moves to begin with.
     presets: Vec<Preset>,
@@ -156,7 +167,11 @@ impl Default for CameraPanel {
             value: 1.0,
             file: String::new(),
             meaning: DepthMeaning::NearIsWhite { far: 20.0, near: 1.0 },
-            choosing_file: false,
+            choosing: None,
+            weights: String::new(),
+            estimating: None,
+            refused: None,
+            current: None,
             strength: 1.0,
             // They are part of the program, and read by a test of the engine.
             presets: Preset::all().unwrap_or_default().into_iter().map(|(_, preset)| preset).collect(),
@@ -167,6 +182,11 @@ impl Default for CameraPanel {
 }
 
 impl CameraPanel {
+    /// A panel that knows where the weights of the depth network were last time.
+    pub fn remembering(weights: Option<&Path>) -> Self {
+        Self { weights: weights.map(|path| path.display().to_string()).unwrap_or_default(), ..Self::default() }
+    }
+
     /// Opens the panel, or closes it.
     pub fn toggle(&mut self) {
         self.open = !self.open;
@@ -179,37 +199,27 @@ impl CameraPanel {
     }
 
     /// The panel in the space that `ui` has; `in_hand` is whether the pointer on the picture works for it, and can be changed here.
-    pub fn panel_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, in_hand: &mut bool, wake: &Wake) -> Vec<Action> {
+    pub fn panel_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, in_hand: &mut bool, folds: &mut Folds, wake: &Wake) -> Vec<Action> {
         if ui.input(|input| input.pointer.any_pressed()) {
             self.gesture += 1;
         }
         let path = t.path();
         self.survey.look(t, &path, wake);
         let mut actions = Vec::new();
-        ui.spacing_mut().item_spacing = vec2(6.0, 6.0);
+        ui.spacing_mut().item_spacing = vec2(6.0, 5.0);
         self.head_ui(ui, in_hand);
-        ScrollArea::vertical().id_salt("camera").auto_shrink(false).show(ui, |ui| {
-            // Beside the scroll bar.
-            ui.set_max_width(ui.available_width() - 8.0);
-            if t.work.project.camera.is_none() {
-                note_ui(ui, texts::NEW, Look::of(ui).quiet);
+        // What is worked on stays in sight; what it is worked on with may scroll below.
+        let tall = ui.available_width() * 0.62;
+        let height = (ui.available_height() * 0.3).clamp(tall.min(120.0), tall);
+        let view = fixed_ui(ui, "space", |ui| self.space_ui(ui, t, &path, height, &mut actions));
+        self.notes_ui(ui, view, t, &path);
+        match self.tab {
+            Tab::Move => {
+                fixed_ui(ui, "keys", |ui| self.keys_ui(ui, t, &path, &mut actions));
+                scroll_ui(ui, "camera move", |ui| self.move_ui(ui, t, &path, folds, &mut actions));
             }
-            let height = (ui.available_width() * 0.62).clamp(140.0, 300.0);
-            self.space_ui(ui, t, &path, height, &mut actions);
-            self.notes_ui(ui);
-            match self.tab {
-                Tab::Move => self.move_ui(ui, t, &path, &mut actions),
-                Tab::Depth => self.depth_ui(ui, t, &path, &mut actions),
-            }
-            if t.work.project.camera.is_some() {
-                ui.add_space(theme::space::MEDIUM);
-                if ui.add(Button::new(RichText::new(texts::REMOVE).font(small()))).on_hover_text(texts::REMOVE_TIP).clicked() {
-                    let mut work = Box::new(t.work.clone());
-                    work.project.camera = None;
-                    actions.push(Action::Edit { label: texts::STEP_REMOVE, gesture: 0, work });
-                }
-            }
-        });
+            Tab::Depth => scroll_ui(ui, "camera depth", |ui| self.depth_ui(ui, t, &path, &mut actions)),
+        }
         actions
     }
 
@@ -234,23 +244,28 @@ impl CameraPanel {
         });
     }
 
-    /// What is to be known of depth and way.
-    fn notes_ui(&self, ui: &mut Ui) {
+    /// What is to be known, over the view in space: there it moves nothing that is under the pointer.
+    fn notes_ui(&self, ui: &mut Ui, view: Rect, t: &CameraInput<'_>, path: &CameraPath) {
         let look = Look::of(ui);
-        if let Some(error) = self.survey.error() {
-            note_ui(ui, error, look.alert);
+        let mut notes: Vec<(&str, Color32)> = Vec::new();
+        notes.extend(self.survey.error().map(|error| (error, look.alert)));
+        notes.extend(self.survey.warnings().iter().map(|warning| (warning.as_str(), look.warning)));
+        if self.survey.get().is_none() && self.survey.waits() {
+            notes.push((texts::MEASURING, look.quiet));
         }
-        let Some(surveyed) = self.survey.get() else {
-            if self.survey.waits() {
-                note_ui(ui, texts::MEASURING, look.quiet);
-            }
-            return;
-        };
-        for note in &surveyed.notes {
-            note_ui(ui, note, look.quiet);
+        if t.work.project.camera.is_none() {
+            notes.push((texts::NEW, look.quiet));
+        } else if path.keys.is_empty() && self.tab == Tab::Move {
+            notes.push((texts::NO_KEYS, look.quiet));
         }
-        for warning in self.survey.warnings() {
-            note_ui(ui, warning, look.warning);
+        let mut over = ui.new_child(UiBuilder::new().scope_id(ui.scope_id().with("notes")).max_rect(view.shrink(6.0)));
+        over.shrink_clip_rect(view);
+        over.spacing_mut().item_spacing.y = 2.0;
+        for (text, color) in notes {
+            let ground = Frame::NONE.fill(look.ground.gamma_multiply(0.85)).corner_radius(CornerRadius::same(RADIUS as u8));
+            ground.inner_margin(Margin::symmetric(4, 1)).show(&mut over, |ui| {
+                ui.add(Label::new(RichText::new(text).font(small()).color(color)).selectable(false));
+            });
         }
     }
 
@@ -277,6 +292,7 @@ impl CameraPanel {
             self.writing = None;
             said = Some(answer);
         }
+        actions.extend(self.estimated(t));
         (actions, said)
     }
 
@@ -288,6 +304,7 @@ impl CameraPanel {
                 self.file = path.display().to_string();
                 return self.file_chosen(t);
             }
+            CameraFile::Weights => return Some(Action::EstimateDepth(path)),
             CameraFile::Import => {
                 let (camera, size) = (t.path(), t.size());
                 self.reading = Some(Job::start("kinebrush-camera", wake.clone(), move || camera.import(&path, size)));
@@ -310,7 +327,6 @@ fn note_ui(ui: &mut Ui, text: &str, color: Color32) {
 /// A caption in a column of its own, then controls.
 fn row_ui(ui: &mut Ui, caption: &str, content: impl FnOnce(&mut Ui)) {
     ui.horizontal(|ui| {
-        ui.set_min_height(24.0);
         ui.spacing_mut().item_spacing.x = 5.0;
         // Painted: for a screen reader the controls carry the name themselves.
         let (rect, _) = ui.allocate_exact_size(vec2(88.0, 22.0), eframe::egui::Sense::hover());
@@ -329,10 +345,16 @@ fn number_ui(
     decimals: usize,
     suffix: &str,
 ) -> bool {
+    let before = *value;
     let field = eframe::egui::DragValue::new(value).range(range).speed(speed).max_decimals(decimals).suffix(suffix);
     ui.style_mut().drag_value_text_style = eframe::egui::TextStyle::Small;
     ui.spacing_mut().interact_size = vec2(58.0, 22.0);
-    ui.add(field.update_while_editing(false)).accessible_name(label).changed()
+    let changed = ui.add(field.update_while_editing(false)).accessible_name(label).changed();
+    // "NaN" is a number that can be typed.
+    if !value.is_finite() {
+        *value = before;
+    }
+    changed && *value != before
 }
 
 /// Where the canvas lies and how the picture lies on it.
@@ -352,6 +374,19 @@ impl Studio {
         let action = self.camera.take_file(file, path, &input, &self.wake);
         if let Some(action) = action {
             self.act(action);
+        }
+    }
+
+    /// Has a network estimate the depth of the picture; the estimate lies beside the project, or with what the program keeps.
+    pub(super) fn estimate_depth(&mut self, weights: PathBuf) {
+        let Some(document) = &self.document else { return };
+        let beside = document.path().and_then(Path::parent).map(Path::to_owned);
+        let folders = beside.into_iter().chain([self.folders.data.join("depth")]).collect();
+        let name = document.project().image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        self.camera.estimate(weights.clone(), document.picture(), name, folders, self.wake.clone());
+        if self.settings.depth_weights.as_ref() != Some(&weights) {
+            self.settings.depth_weights = Some(weights);
+            self.save_settings();
         }
     }
 

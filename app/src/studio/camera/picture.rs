@@ -14,6 +14,7 @@ use kinebrush_engine::motion::depth::{DepthMark, DepthSource, SceneShape};
 use kinebrush_engine::motion::region::Region;
 
 use super::edit::{self, Move};
+use super::estimate::is_estimate;
 use super::survey::{Shade, ramp};
 use super::{CameraInput, CameraPanel, OnScreen, Tab, texts};
 use crate::studio::action::Action;
@@ -349,6 +350,7 @@ impl CameraPanel {
             (DepthSource::Shape(SceneShape::Ground { .. }), _) => texts::FIT_GROUND,
             (DepthSource::Shape(SceneShape::Room { .. }), _) => texts::FIT_ROOM,
             (DepthSource::Painted { .. }, _) => texts::FIT_PAINT,
+            (DepthSource::File { path, .. }, _) if is_estimate(path) => texts::FIT_ESTIMATE,
             (DepthSource::File { .. }, _) => texts::FIT_FILE,
         };
         let galley = painter.layout_no_wrap(text.to_owned(), crate::studio::timeline::body(), look.on_shade);

@@ -23,6 +23,8 @@ const COLUMNS: usize = 56;
 const FARTHEST: f32 = 5.0;
 /// A step of inverse depth larger than this part of all there is tears the surface.
 const TEAR: f32 = 0.09;
+/// Focal length of the observer, in the view's shorter side: a long one, from so far away that the scene fills the view.
+const LENS: f32 = 2.2;
 /// Size of the cameras that are drawn, in medians.
 const CAMERA: f32 = 0.22;
 /// Samples of the path's line at most.
@@ -71,7 +73,7 @@ impl Projection {
     fn new(observer: &Observer, rect: Rect, unit: f32) -> Self {
         let rotation = Quat::from_rotation_y(observer.yaw) * Quat::from_rotation_x(observer.pitch);
         let eye = observer.target * unit - rotation * Vec3::Z * observer.distance * unit;
-        Self { eye, rotation, focal: rect.size().min_elem() * 1.05, middle: rect.center(), near: unit * 0.02 }
+        Self { eye, rotation, focal: rect.size().min_elem() * LENS, middle: rect.center(), near: unit * 0.02 }
     }
 
     /// Place on the screen and distance along the line of sight.
@@ -100,8 +102,8 @@ impl Projection {
 }
 
 impl CameraPanel {
-    /// The view, `height` points high.
-    pub(super) fn space_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, height: f32, actions: &mut Vec<Action>) {
+    /// The view, `height` points high; where it lies.
+    pub(super) fn space_ui(&mut self, ui: &mut Ui, t: &CameraInput<'_>, path: &CameraPath, height: f32, actions: &mut Vec<Action>) -> Rect {
         let (look, tokens) = (Look::of(ui), theme::tokens(ui));
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::CLICK | Sense::DRAG);
         response.widget_info(|| WidgetInfo::labeled(Role::Canvas, true, texts::VIEW));
@@ -165,6 +167,7 @@ impl CameraPanel {
             ui.ctx().set_cursor_icon(icon);
         }
         response.on_hover_text(texts::VIEW_TIP);
+        rect
     }
 
     #[expect(clippy::too_many_arguments, reason = "the pieces of one frame of the view, used once")]

@@ -24,6 +24,7 @@ struct Bench {
     steps: Vec<(&'static str, u64)>,
     asked: Vec<Action>,
     rect: Rect,
+    folds: Folds,
     _folder: tempfile::TempDir,
 }
 
@@ -48,6 +49,7 @@ impl Bench {
             steps: Vec::new(),
             asked: Vec::new(),
             rect: Rect::NOTHING,
+            folds: Folds::default(),
             _folder: folder,
         }
     }
@@ -60,7 +62,7 @@ impl Bench {
         let mut child = ui.new_child(egui::UiBuilder::new().max_rect(right.shrink(8.0)));
         let (work, picture) = (self.work.clone(), self.picture.clone());
         let input = CameraInput { work: &work, picture: &picture, playhead: self.playhead };
-        let actions = self.panel.panel_ui(&mut child, &input, &mut self.in_hand, &wake);
+        let actions = self.panel.panel_ui(&mut child, &input, &mut self.in_hand, &mut self.folds, &wake);
         self.take(actions);
         let scale = (left.width() / picture.width as f32).min(left.height() / picture.height as f32);
         let map = ScreenFromPicture { scale, offset: Vec2::new(left.left(), left.top()) };
@@ -437,6 +439,144 @@ fn a_camera_that_runs_into_the_scene_is_told_so() {
     harness.run_steps(2);
     let warning = harness.state().panel.survey.warnings()[0].clone();
     assert!(harness.query_by_label(&warning).is_some(), "{warning}");
+}
+
+#[test]
+fn what_is_wrong_with_a_depth_file_is_said() {
+    let mut harness = open();
+    let folder = harness.state().work.project.folder().to_owned();
+    let grey = |name: &str, side: u32, value: &dyn Fn(u32) -> u16| {
+        image::ImageBuffer::from_fn(side, 80, |x, _| image::Luma([value(x)])).save(folder.join(name)).unwrap();
+        folder.join(name)
+    };
+    press(&mut harness, texts::DEPTH_TAB);
+    press(&mut harness, texts::FILE);
+    let use_file = |harness: &mut Harness<'static, Bench>, path: &Path| {
+        harness.state_mut().panel.file = path.display().to_string();
+        harness.run_steps(2);
+        press(harness, texts::USE_FILE);
+        surveyed(harness);
+    };
+    let says = |harness: &Harness<'static, Bench>, text: &str| harness.query_all_by_label_contains(text).next().is_some();
+    use_file(&mut harness, &grey("constant.png", 100, &|_| 30_000));
+    assert!(says(&harness, "the depth is the same everywhere"));
+    use_file(&mut harness, &grey("square.png", 80, &|x| (x * 800) as u16));
+    assert!(says(&harness, "it was resampled") && says(&harness, "it was stretched"));
+    // The wrong way round: another meaning of its numbers turns it.
+    let left = |harness: &Harness<'static, Bench>| harness.state().panel.survey.get().unwrap().inverse(Vec2::new(5.0, 150.0));
+    let before = left(&harness);
+    let camera = harness.state_mut().work.project.camera.as_mut().unwrap();
+    let DepthSource::File { meaning, .. } = &mut camera.depth else { panic!("no file") };
+    *meaning = DepthMeaning::FarIsWhite { far: 20.0, near: 1.0 };
+    harness.run_steps(2);
+    surveyed(&mut harness);
+    assert!(left(&harness) > 4.0 * before, "{before} {}", left(&harness));
+    // Numbers that are none, as a PNG has them: what is transparent is no depth.
+    let holes = |name: &str, hole: &dyn Fn(u32) -> bool| {
+        let pixel = |x: u32, _: u32| image::LumaA([40_000_u16, if hole(x) { 0 } else { 65_535 }]);
+        image::ImageBuffer::from_fn(400, 300, pixel).save(folder.join(name)).unwrap();
+        folder.join(name)
+    };
+    use_file(&mut harness, &holes("holes.png", &|x| (100..200).contains(&x)));
+    assert!(says(&harness, "of the depth is missing: it was filled from around"));
+    use_file(&mut harness, &holes("nothing.png", &|_| true));
+    assert!(says(&harness, "nothing.png: holds no depth: every number is missing"));
+    let surveyed = harness.state().panel.survey.get().unwrap();
+    assert!(surveyed.depth.inverse.data.iter().all(|w| w.is_finite()), "what was last known stays");
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_brought_into_their_range() {
+    let mut harness = open();
+    harness.state_mut().playhead = 40.0;
+    harness.run_steps(2);
+    for (typed, expected) in [("0", 5.0), ("180", 150.0), ("-70", 5.0), ("nan", 150.0), ("inf", 150.0)] {
+        type_into(&mut harness, texts::FOV_FIELD, typed);
+        assert_eq!(harness.state().camera().keys[1].fov_deg, Some(expected), "{typed}");
+    }
+    // Two keys at one frame: there is one between them at least.
+    type_into(&mut harness, texts::FRAME_FIELD, "0");
+    assert_eq!(harness.state().camera().keys[1].frame, 1.0);
+    type_into(&mut harness, "Camera z", "1e30");
+    type_into(&mut harness, "Camera x", "inf");
+    assert!(harness.state().camera().keys.iter().all(|key| key.position.abs().max_element() <= 1000.0));
+    press(&mut harness, texts::DEPTH_TAB);
+    type_into(&mut harness, texts::LENS, "0");
+    assert_eq!(harness.state().camera().fov_deg, 5.0);
+    press(&mut harness, texts::PAINTED);
+    type_into(&mut harness, texts::NEAR, "1e9");
+    let DepthSource::Painted { far, near, .. } = harness.state().camera().depth else { panic!("not painted") };
+    assert!(near < far, "{near} {far}");
+}
+
+#[test]
+fn in_a_small_window_the_curve_is_in_sight() {
+    let mut bench = Bench::new(None);
+    let input = CameraInput { work: &bench.work, picture: &bench.picture, playhead: 0.0 };
+    let path = [0.0, 30.0, 60.0]
+        .iter()
+        .fold(input.path(), |path, frame| edit::posed(&path, (400, 300), *frame, |key| key.position.x = frame * 0.005));
+    bench.work.project.camera = Some(path);
+    // As high as the panel is in a window of 1280x800.
+    let mut harness = harness(bench, vec2(1200.0, 504.0), egui::Theme::Dark);
+    let curve = harness.get_by_label(texts::CURVE).rect();
+    assert!(curve.bottom() < 500.0 && curve.height() > 80.0, "the curve is at {curve}");
+    assert!(harness.query_by_label(crate::studio::fold::MORE).is_some(), "there is more below, and it is said");
+    // Closed, it makes room for the presets.
+    press(&mut harness, texts::SPEED);
+    assert!(harness.query_by_label(texts::CURVE).is_none());
+    assert!(harness.get_by_label("Push in").rect().bottom() < 500.0);
+    look(&mut harness, "camera_small");
+}
+
+#[test]
+fn a_depth_is_estimated_with_weights_of_ones_own() {
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/depth_anything");
+    let mut harness = open();
+    press(&mut harness, texts::DEPTH_TAB);
+    press(&mut harness, texts::ESTIMATE);
+    assert!(harness.state().steps.is_empty() && harness.query_by_label(texts::ESTIMATE_ABOUT).is_some());
+    harness.state_mut().panel.weights = "/no weights here".to_owned();
+    harness.run_steps(2);
+    press(&mut harness, texts::ESTIMATE_BUTTON);
+    let Some(Action::EstimateDepth(folder)) = harness.state().asked.last().cloned() else { panic!("nothing is asked for") };
+    assert_eq!(folder, Path::new("/no weights here"));
+    let estimated = |harness: &mut Harness<'static, Bench>, folder: &Path| {
+        let kept = harness.state().work.project.folder().to_owned();
+        let picture = harness.state().picture.clone();
+        harness.state_mut().panel.estimate(folder.to_owned(), &picture, "picture".to_owned(), vec![kept], Arc::new(|| {}));
+        let begin = Instant::now();
+        while harness.state().panel.estimating.is_some() {
+            harness.step();
+            let (work, picture) = (harness.state().work.clone(), picture.clone());
+            let bench = harness.state_mut();
+            let (actions, _) = bench.panel.poll(&CameraInput { work: &work, picture: &picture, playhead: 0.0 });
+            bench.take(actions);
+            assert!(begin.elapsed() < Duration::from_secs(120), "no estimate comes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        harness.run_steps(2);
+    };
+    estimated(&mut harness, &folder);
+    assert!(harness.query_all_by_label_contains("config.json").next().is_some(), "it is said what is missing");
+    assert!(harness.state().steps.is_empty());
+    estimated(&mut harness, &weights);
+    assert_eq!(harness.state().steps, [(texts::STEP_ESTIMATE, 0)]);
+    let DepthSource::File { path, meaning: DepthMeaning::NearIsWhite { far, near } } = harness.state().camera().depth.clone() else {
+        panic!("no file")
+    };
+    assert!(path.is_relative() && near < far && harness.state().work.project.folder().join(&path).is_file(), "{path:?}");
+    surveyed(&mut harness);
+    assert_eq!(harness.state().panel.survey.error(), None);
+    assert!(harness.query_by_label(texts::ESTIMATE_AGAIN).is_some() && harness.query_by_label(texts::ESTIMATE_DONE).is_some());
+    type_into(&mut harness, texts::NEAR, "2");
+    let DepthSource::File { meaning, .. } = harness.state().camera().depth else { panic!("no file") };
+    assert_eq!(meaning, DepthMeaning::NearIsWhite { far, near: 2.0 });
+    // What is chosen meanwhile is not replaced.
+    let picture = harness.state().picture.clone();
+    harness.state_mut().panel.estimate(weights, &picture, "picture".to_owned(), vec![], Arc::new(|| {}));
+    press(&mut harness, texts::ROOM);
+    assert!(harness.state().panel.estimating.is_none());
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub const FIT_BACKDROP: &str = "Everything is equally far; set how far in the pa
 pub const FIT_GROUND: &str = "Put the line on the horizon";
 pub const FIT_ROOM: &str = "Put the box on the back wall, the dot where its lines meet";
 pub const FIT_PAINT: &str = "Paint depth on the picture: the slider says how near";
+pub const FIT_ESTIMATE: &str = "The depth was estimated; set how near and how far in the panel";
 pub const FIT_FILE: &str = "The depth comes from a file";
 pub const HORIZON_LEFT: &str = "Horizon, left end";
 pub const HORIZON_RIGHT: &str = "Horizon, right end";
@@ -59,7 +60,6 @@ pub const LANE: &str = "Camera keys in time";
 
 /// Curves.
 pub const SPEED: &str = "From this key to the next";
-pub const NO_SEGMENT: &str = "Two keys make a way with a speed.";
 pub const LINEAR: &str = "Linear";
 pub const LINEAR_TIP: &str = "At constant speed";
 pub const SMOOTH: &str = "Smooth";
@@ -84,21 +84,20 @@ pub const HANDHELD_TIP: &str = "The trembling of a hand, added to the keys";
 pub const SEED: &str = "Seed";
 
 /// Look at.
+pub const AIM: &str = "Aim and hand";
 pub const LOOK_AT: &str = "Look at";
 pub const PICK_BUTTON: &str = "Pick on the picture";
 pub const PICK_TIP: &str = "The camera keeps looking at what you click";
 pub const CLEAR: &str = "Clear target";
-pub const NO_TARGET: &str = "nothing: the keys say where";
+pub const NO_TARGET: &str = "as the keys say";
 
 /// Files.
-pub const FILES: &str = "Path as a file";
-pub const IMPORT: &str = "Import…";
+pub const IMPORT: &str = "Import path…";
 pub const IMPORT_TIP: &str = "Read matrices per frame (JSON), as the Blender script writes them";
-pub const EXPORT: &str = "Export…";
+pub const EXPORT: &str = "Export path…";
 pub const EXPORT_TIP: &str = "Write a matrix per frame as JSON, for the Blender script and other programs";
 
 /// Depth.
-pub const SOURCE: &str = "Where the depth comes from";
 pub const BACKDROP: &str = "Backdrop";
 pub const BACKDROP_TIP: &str = "A wall: everything equally far";
 pub const GROUND: &str = "Ground";
@@ -109,12 +108,25 @@ pub const PAINTED: &str = "Painted";
 pub const PAINTED_TIP: &str = "Near and far painted by hand; between the marks it is filled along the picture's edges";
 pub const FILE: &str = "File";
 pub const FILE_TIP: &str = "A depth picture: PNG, EXR or .npz";
+pub const ESTIMATE: &str = "Estimate";
+pub const ESTIMATE_TIP: &str = "Depth Anything V2 looks at the picture, with weights of yours";
+pub const ESTIMATE_ABOUT: &str = "Depth Anything V2 estimates the depth from the picture alone. Choose the folder of its weights once.";
+pub const ESTIMATE_DONE: &str = "The depth was estimated by Depth Anything V2.";
+pub const WEIGHTS: &str = "Folder of the weights";
+pub const WEIGHTS_HINT: &str = "Folder with config.json";
+pub const WEIGHTS_TIP: &str = "A checkpoint for transformers: config.json and model.safetensors, as its authors publish it";
+pub const ESTIMATE_BUTTON: &str = "Estimate depth";
+pub const ESTIMATE_AGAIN: &str = "Estimate again";
+pub const ESTIMATE_STOP: &str = "Never mind";
+pub const READING: &str = "Reading the weights…";
+pub const ESTIMATING: &str = "Looking at the picture; this takes seconds…";
 pub const DISTANCE: &str = "Distance";
 pub const HEIGHT: &str = "Camera height";
 pub const FAR: &str = "Far";
 pub const NEAR: &str = "Near";
 pub const LENGTH: &str = "Length";
 pub const LENS: &str = "Lens";
+pub const LENS_NOTE: &str = "that took the picture";
 pub const LENS_TIP: &str = "Field of view of the camera that took the picture, over its longer side";
 pub const BRUSH: &str = "Brush";
 pub const BRUSH_FIELD: &str = "Depth brush";
@@ -160,4 +172,5 @@ pub const STEP_DEPTH: &str = "Depth";
 pub const STEP_LENS: &str = "Lens";
 pub const STEP_MARK: &str = "Paint depth";
 pub const STEP_IMPORT: &str = "Import camera";
+pub const STEP_ESTIMATE: &str = "Estimate depth";
 pub const STEP_REMOVE: &str = "Remove camera";

@@ -25,8 +25,8 @@ use std::sync::{Arc, Weak};
 
 use eframe::egui::{self, Rect, Sense, UiBuilder, WidgetInfo};
 use glam::Vec2;
-use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::stroke::Stroke;
+use kinebrush_engine::motion::{self, region::Region};
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::{self, Compiled};
 
@@ -59,6 +59,8 @@ pub struct Shown<'a> {
     pub source: &'a Arc<Picture>,
     /// The motion compiled, as soon as it is.
     pub compiled: Option<&'a Arc<Compiled>>,
+    /// How the camera sees the picture's surface, px of the picture; None where it stands as it took the picture.
+    pub camera: Option<&'a motion::View>,
     /// The frame that is shown, fractions allowed.
     pub frame: f32,
     /// Whether video is made.
@@ -144,6 +146,7 @@ struct Env<'a> {
     picture: (usize, usize),
     source: &'a Arc<Picture>,
     compiled: Option<&'a Arc<Compiled>>,
+    camera: Option<&'a motion::View>,
     frame: f32,
     state: live::State,
     rect: Rect,
@@ -167,7 +170,7 @@ impl Env<'_> {
 impl Canvas {
     /// Shows the canvas in what is left of `ui` and works with what the hand does; returns what shall happen.
     pub fn canvas_ui(&mut self, ui: &mut egui::Ui, shown: Shown<'_>) -> Vec<Action> {
-        let Shown { work, selection, picture, source, compiled, frame, state, paint } = shown;
+        let Shown { work, selection, picture, source, compiled, camera, frame, state, paint } = shown;
         let mut actions = Vec::new();
         let whole = ui.available_rect_before_wrap();
         let strip = Rect::from_min_max(whole.min, egui::pos2(whole.left() + TOOLBAR_WIDTH, whole.bottom()));
@@ -185,7 +188,7 @@ impl Canvas {
         let touch = context.input(|input| input.any_touches());
         let pointer = context.input(|input| input.pointer.latest_pos()).filter(|place| self.is_free(ui, rect, *place));
         let reach = if touch { 18.0 } else { 9.0 };
-        let env = Env { context: &context, work, selection, picture, source, compiled, frame, state, rect, pointer, reach };
+        let env = Env { context: &context, work, selection, picture, source, compiled, camera, frame, state, rect, pointer, reach };
         let has_picture = picture.0 > 0 && picture.1 > 0;
         if has_picture {
             self.keys(&env, &mut actions);

@@ -17,6 +17,17 @@ use super::view::ScreenFromPicture;
 use super::{Canvas, Env, RegionMode, Tool};
 use crate::studio::document::Selection;
 
+/// Inverse depth of what an outline is around: the middle one of places a little within it.
+fn inverse_depth<'a>(env: &Env<'_>, outline: impl Iterator<Item = &'a glam::Vec2> + Clone) -> f32 {
+    let Some((compiled, depth)) = env.compiled.and_then(|compiled| Some((compiled, compiled.scene.depth()?))) else { return 0.0 };
+    let count = outline.clone().count().max(1);
+    let middle = outline.clone().sum::<glam::Vec2>() / count as f32;
+    let places = outline.step_by(count.div_ceil(64)).map(|place| place.lerp(middle, 0.2) * compiled.scale);
+    let mut inverse: Vec<f32> = places.map(|place| depth.at(place)).collect();
+    inverse.sort_unstable_by(f32::total_cmp);
+    inverse.get(inverse.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// How visible overlays are while video is made and the pointer is elsewhere.
 const DIMMED: f32 = 0.4;
 /// Ticks nearer than this are left out, points.
@@ -43,11 +54,21 @@ impl Canvas {
     pub(super) fn rings(&mut self, env: &Env<'_>, region: &Region, map: &ScreenFromPicture) -> Vec<Vec<Pos2>> {
         let rings = self.shapes.rings(region, env.picture, env.compiled);
         let motion = self.shapes.motion_of(region, env.compiled, env.whole_frame());
-        let place = |point: &glam::Vec2| match &motion {
-            Some((scale, motion)) => map.screen(motion.apply(*point * *scale) / *scale),
-            None => map.screen(*point),
+        let seen = self.camera(env).map(|view| (view, inverse_depth(env, rings.iter().flatten())));
+        let place = |point: &glam::Vec2| {
+            let on_surface = match &motion {
+                Some((scale, motion)) => motion.apply(*point * *scale) / *scale,
+                None => *point,
+            };
+            let place = seen.as_ref().and_then(|(view, inverse)| Some(view.project(on_surface, *inverse)?.0));
+            map.screen(place.unwrap_or(on_surface))
         };
         rings.iter().map(|ring| ring.iter().map(place).collect()).collect()
+    }
+
+    /// The camera that looks at the picture, if it has moved. Who paints works on the picture as it was taken.
+    fn camera<'a>(&self, env: &Env<'a>) -> Option<&'a kinebrush_engine::motion::View> {
+        env.camera.filter(|_| self.lent || env.running())
     }
 
     fn pins(&mut self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
@@ -101,6 +122,10 @@ impl Canvas {
     }
 
     fn paths(&mut self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
+        // A path has no depth of its own: with a camera that has moved it would lie beside what it moves.
+        if self.camera(env).is_some() {
+            return;
+        }
         for (i, stroke) in env.work.project.strokes.iter().enumerate() {
             let selected = env.selection == Selection::Stroke(i);
             let shape = self.shapes.path(stroke);
@@ -190,8 +215,9 @@ impl Canvas {
 
     fn hints(&self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
         let clicking = matches!(self.gesture, Gesture::Points(_));
-        let fresh =
-            env.work.project.strokes.is_empty() && env.work.region.is_none() && !self.dragging() && self.tool == Tool::Drag && !self.lent;
+        let project = &env.work.project;
+        let nothing = project.strokes.is_empty() && project.transfers.is_empty() && env.work.region.is_none();
+        let fresh = nothing && !self.dragging() && self.tool == Tool::Drag && !self.lent;
         let seen = env.context.animate_bool(painter.layer_id().id.with("first drag"), fresh);
         let text = if clicking { TEXTS.clicking } else { TEXTS.first_drag };
         let strength = if clicking { 1.0 } else { seen };

@@ -5,33 +5,56 @@
 use std::ops::RangeInclusive;
 
 use eframe::egui::{ComboBox, DragValue, Grid, Response, Ui};
-use kinebrush_engine::motion::transfer::{ClipMap, Placing, Repeat};
+use kinebrush_engine::motion::transfer::{Placing, Repeat};
 
 use super::*;
+use crate::studio::fold::section_ui;
 
-/// A number with its name; whether it was changed.
+/// A number with its name, in two cells of a grid.
 fn number_ui(ui: &mut Ui, name: &str, value: &mut f32, range: RangeInclusive<f32>, speed: f64, suffix: &str) -> Response {
     ui.label(name);
+    let before = *value;
     let field = DragValue::new(value).range(range).speed(speed).max_decimals(2).suffix(suffix.to_owned()).update_while_editing(false);
     let response = ui.add(field).accessible_name(name);
-    ui.end_row();
+    // "NaN" is a number that can be typed.
+    if !value.is_finite() {
+        *value = before;
+    }
     response
+}
+
+/// Two numbers with their names in a row.
+fn grid_ui(ui: &mut Ui, name: &str, content: impl FnOnce(&mut Ui)) {
+    ui.spacing_mut().interact_size = vec2(64.0, 22.0);
+    Grid::new(name).num_columns(4).spacing([8.0, 4.0]).show(ui, content);
 }
 
 impl ClipPanel {
     /// The fields of this clip's transfer, if the picture moves with it.
-    pub(super) fn mapping_ui(&mut self, ui: &mut Ui, input: &ClipInput, actions: &mut Vec<Action>) {
+    pub(super) fn mapping_ui(&mut self, ui: &mut Ui, input: &ClipInput, folds: &mut Folds, actions: &mut Vec<Action>) {
         let Some((index, before)) = self.transfer(&input.work.project).map(|(index, transfer)| (index, transfer.clone())) else { return };
         let mut now = before.clone();
-        ui.horizontal_wrapped(|ui| {
-            self.mode_ui(ui, Mode::Hide, texts::HIDE, texts::HIDE_TIP);
-            if !now.hidden.is_empty() && ui.button(texts::SHOW_ALL).clicked() {
-                now.hidden.clear();
-            }
-        });
         let mut responses = Vec::new();
-        theme::heading_ui(ui, texts::TIMING);
-        self.drives_ui(ui, input, &mut now);
+        section_ui(ui, folds, ("clip timing", texts::TIMING), true, |ui| self.timing_ui(ui, input, &mut now, &mut responses));
+        section_ui(ui, folds, ("clip placing", texts::PLACING), true, |ui| placing_ui(ui, input, &mut now, &mut responses));
+        let removed = fixed_ui(ui, "remove", |ui| ui.button(texts::REMOVE).clicked());
+        if removed {
+            self.mode = Mode::Look;
+            actions.push(edit(input.work, texts::REMOVE, 0, |project| drop(project.transfers.remove(index))));
+        } else if now != before {
+            let label = if now.placing != before.placing { texts::PLACE } else { texts::USED };
+            let dragged = responses.iter().any(Response::dragged);
+            let gesture = if dragged { self.gesture() } else { 0 };
+            actions.push(edit(input.work, label, gesture, |project| project.transfers[index] = now));
+        }
+        if responses.iter().any(Response::drag_stopped) {
+            self.gestures += 1;
+        }
+    }
+
+    /// What it drives, when and how much.
+    fn timing_ui(&self, ui: &mut Ui, input: &ClipInput, now: &mut Transfer, responses: &mut Vec<Response>) {
+        self.drives_ui(ui, input, now);
         let (at, last) = (self.clip.as_ref().map_or(0, |clip| clip.frame), self.last_frame());
         ui.horizontal(|ui| {
             for (first, text, name) in [(true, texts::SET_FIRST, texts::FIRST), (false, texts::SET_LAST, texts::LAST)] {
@@ -45,9 +68,15 @@ impl ClipPanel {
             }
             now.range = (now.range.0.min(now.range.1), now.range.1);
         });
-        Grid::new("clip time").num_columns(2).show(ui, |ui| {
+        grid_ui(ui, "clip time", |ui| {
             responses.push(number_ui(ui, texts::START, &mut now.start, 0.0..=10_000.0, 0.25, ""));
             responses.push(number_ui(ui, texts::SPEED, &mut now.speed, 0.05..=8.0, 0.01, "×"));
+            ui.end_row();
+            responses.push(number_ui(ui, texts::STRENGTH, &mut now.strength, 0.0..=4.0, 0.01, "×"));
+            responses.push(number_ui(ui, texts::SMOOTHING, &mut now.smoothing, 0.0..=30.0, 0.05, ""));
+            ui.end_row();
+        });
+        ui.horizontal(|ui| {
             ui.label(texts::REPEAT);
             let name = |repeat| match repeat {
                 Repeat::Once => texts::ONCE,
@@ -60,26 +89,8 @@ impl ClipPanel {
                 }
             });
             combo.response.accessible_name(texts::REPEAT);
-            ui.end_row();
-            responses.push(number_ui(ui, texts::STRENGTH, &mut now.strength, 0.0..=4.0, 0.01, "×"));
-            responses.push(number_ui(ui, texts::SMOOTHING, &mut now.smoothing, 0.0..=30.0, 0.05, ""));
         });
         ui.checkbox(&mut now.remove_camera, texts::CAMERA).on_hover_text(texts::CAMERA_TIP);
-        self.placing_ui(ui, input, &mut now, &mut responses);
-        ui.add_space(theme::space::MEDIUM);
-        let removed = ui.button(texts::REMOVE).clicked();
-        if removed {
-            self.mode = Mode::Look;
-            actions.push(edit(input.work, texts::REMOVE, 0, |project| drop(project.transfers.remove(index))));
-        } else if now != before {
-            let label = if now.placing != before.placing { texts::PLACE } else { texts::USED };
-            let dragged = responses.iter().any(Response::dragged);
-            let gesture = if dragged { self.gesture() } else { 0 };
-            actions.push(edit(input.work, label, gesture, |project| project.transfers[index] = now));
-        }
-        if responses.iter().any(Response::drag_stopped) {
-            self.gestures += 1;
-        }
     }
 
     /// The last frame that is tracked.
@@ -108,32 +119,22 @@ impl ClipPanel {
             combo.response.accessible_name(texts::DRIVES);
         });
     }
+}
 
-    /// Where the clip lies.
-    fn placing_ui(&mut self, ui: &mut Ui, input: &ClipInput, now: &mut Transfer, responses: &mut Vec<Response>) {
-        theme::heading_ui(ui, texts::PLACING);
-        ui.horizontal_wrapped(|ui| {
-            if matches!(now.placing, Placing::Similarity { .. }) {
-                self.mode_ui(ui, Mode::Place, texts::PLACE, texts::PLACE_TIP);
-            } else if ui.button(texts::NO_PAIRS).clicked() {
-                now.placing = Placing::default();
-            }
-            self.mode_ui(ui, Mode::Pair(None), texts::PAIR, texts::PAIR_TIP);
-        });
-        if let Mode::Pair(place) = self.mode {
-            ui.label(RichText::new(if place.is_some() { texts::PAIR_THEN } else { texts::PAIR_FIRST }).color(theme::tokens(ui).accent));
-        }
-        if let Some(note) = ClipMap::new(&now.placing, now.clip_size, input.picture).note() {
-            ui.label(RichText::new(note).color(theme::tokens(ui).warning).small());
-        }
-        let Placing::Similarity { offset, scale, turn_deg, mirror } = &mut now.placing else { return };
-        let (width, height) = (input.picture.0 as f32, input.picture.1 as f32);
-        Grid::new("clip place").num_columns(2).show(ui, |ui| {
-            responses.push(number_ui(ui, texts::X, &mut offset.0, -width..=width, 0.5, " px"));
-            responses.push(number_ui(ui, texts::Y, &mut offset.1, -height..=height, 0.5, " px"));
-            responses.push(number_ui(ui, texts::SCALE, scale, 0.05..=20.0, 0.005, "×"));
-            responses.push(number_ui(ui, texts::TURN, turn_deg, -180.0..=180.0, 0.5, "°"));
-        });
-        ui.checkbox(mirror, texts::MIRROR);
-    }
+/// Where the clip lies, in numbers.
+fn placing_ui(ui: &mut Ui, input: &ClipInput, now: &mut Transfer, responses: &mut Vec<Response>) {
+    let Placing::Similarity { offset, scale, turn_deg, mirror } = &mut now.placing else {
+        ui.label(RichText::new(texts::BY_PAIRS).color(theme::tokens(ui).muted));
+        return;
+    };
+    let (width, height) = (input.picture.0 as f32, input.picture.1 as f32);
+    grid_ui(ui, "clip place", |ui| {
+        responses.push(number_ui(ui, texts::X, &mut offset.0, -width..=width, 0.5, " px"));
+        responses.push(number_ui(ui, texts::Y, &mut offset.1, -height..=height, 0.5, " px"));
+        ui.end_row();
+        responses.push(number_ui(ui, texts::SCALE, scale, 0.05..=20.0, 0.005, "×"));
+        responses.push(number_ui(ui, texts::TURN, turn_deg, -180.0..=180.0, 0.5, "°"));
+        ui.end_row();
+    });
+    ui.checkbox(mirror, texts::MIRROR);
 }

@@ -16,19 +16,22 @@ mod tracking;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use eframe::egui::{self, Button, ColorImage, RichText, ScrollArea, TextureHandle, TextureOptions, Ui};
+use eframe::egui::{self, Button, ColorImage, RichText, TextureHandle, TextureOptions, Ui, vec2};
 use kinebrush_engine::media::clip::{ClipFrame, ClipInfo};
 use kinebrush_engine::motion::project::Project;
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::stroke::Stroke;
-use kinebrush_engine::motion::transfer::{ClipMotion, Transfer};
+use kinebrush_engine::motion::transfer::{ClipMap, ClipMotion, Placing, Transfer};
+use kinebrush_engine::motion::{DepthMap, View};
 
 use self::reader::{News, Reader, THUMBNAILS, frames_of};
 use self::tracking::{Tracked, Tracking};
 use super::action::Action;
 use super::document::job::{Job, Wake};
 use super::document::{Selection, Work};
+use super::fold::{Folds, fixed_ui, scroll_ui};
 use super::theme;
+use super::timeline::{Icon, button};
 
 pub use texts::{FILTER, NO_PICTURE};
 
@@ -47,6 +50,25 @@ pub struct ClipInput<'a> {
     pub playhead: f32,
     /// Whether video is being made.
     pub making: bool,
+    /// How the camera sees the picture's surface, if it has moved.
+    pub camera: Option<Through>,
+}
+
+/// A camera that looks at the picture.
+pub struct Through {
+    /// px of the picture.
+    pub view: View,
+    /// What it looks at.
+    pub depth: Arc<DepthMap>,
+    /// px of the depth for each px of the picture.
+    pub scale: f32,
+}
+
+impl Through {
+    /// Where a place of the picture is seen that was moved to `surface`.
+    fn seen(&self, source: glam::Vec2, surface: glam::Vec2) -> glam::Vec2 {
+        self.view.project(surface, self.depth.at(source * self.scale)).map_or(surface, |(place, _)| place)
+    }
 }
 
 /// What the pointer does in the clip, and on the picture.
@@ -80,6 +102,8 @@ pub struct ClipPanel {
     held: Option<on_picture::Held>,
     boxed: Option<egui::Pos2>,
     problems: Vec<String>,
+    /// Where the clip was that could not be opened, while its place is taken by another.
+    lost: Option<PathBuf>,
 }
 
 /// A clip that is open.
@@ -88,7 +112,8 @@ struct Clip {
     reader: Reader,
     wake: Wake,
     info: Option<ClipInfo>,
-    failed: bool,
+    /// Why it cannot be seen, or not any further.
+    failure: Option<String>,
     /// The frame that is wanted.
     frame: usize,
     /// The frame that is shown.
@@ -109,14 +134,15 @@ impl ClipPanel {
     /// Opens a clip beside the picture.
     pub fn open_clip(&mut self, path: &Path, wake: Wake) {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let lost = self.clip.as_ref().filter(|clip| clip.info.is_none() && clip.failure.is_some()).map(|clip| clip.path.clone());
         self.close_clip();
-        self.open = true;
+        (self.open, self.lost) = (true, lost.filter(|lost| *lost != path));
         self.clip = Some(Clip {
             reader: Reader::open(path.clone(), wake.clone()),
             path,
             wake,
             info: None,
-            failed: false,
+            failure: None,
             frame: 0,
             shown: None,
             thumbnails: Default::default(),
@@ -133,6 +159,15 @@ impl ClipPanel {
     /// Lets the clip go; the panel stays.
     pub fn close_clip(&mut self) {
         *self = Self { open: self.open, apart: self.apart, gestures: self.gestures, ..Self::default() };
+    }
+
+    /// Shows the panel, or hides it: what the pointer was put to ends then.
+    pub fn toggle(&mut self) {
+        self.open = !self.open;
+        (self.mode, self.held, self.boxed) = (Mode::Look, None, None);
+        if let Some(clip) = &mut self.clip {
+            clip.playing = None;
+        }
     }
 
     /// What went wrong since the last time.
@@ -156,7 +191,7 @@ impl ClipPanel {
     }
 
     /// Draws the panel.
-    pub fn panel_ui(&mut self, ui: &mut Ui, input: &ClipInput, wake: &Wake, data: &Path) -> Vec<Action> {
+    pub fn panel_ui(&mut self, ui: &mut Ui, input: &ClipInput, folds: &mut Folds, wake: &Wake, data: &Path) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.clip.is_none()
             && let Some(transfer) = input.work.project.transfers.first()
@@ -164,60 +199,114 @@ impl ClipPanel {
             self.open_clip(&input.work.project.folder().join(&transfer.clip), wake.clone());
         }
         self.poll(ui.ctx(), input, &mut actions);
-        ui.horizontal(|ui| {
-            ui.label(RichText::new(texts::TITLE).strong());
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                if ui.button(texts::OPEN).on_hover_text(texts::OPEN_TIP).clicked() {
-                    actions.push(Action::AskClip);
-                }
-            });
-        });
+        ui.spacing_mut().item_spacing = vec2(6.0, 5.0);
+        ui.spacing_mut().button_padding = vec2(9.0, 4.0);
+        ui.style_mut().override_font_id = Some(egui::FontId::proportional(12.5));
+        self.head_ui(ui, &mut actions);
         let Some(clip) = &self.clip else {
             ui.add_space(theme::space::LARGE);
             ui.label(RichText::new(texts::NONE_YET).color(theme::tokens(ui).muted));
             return actions;
         };
-        let name = clip.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ui.add(egui::Label::new(RichText::new(name).color(theme::tokens(ui).muted)).truncate());
+        if let Some(failure) = &clip.failure {
+            ui.label(RichText::new(failure).color(theme::tokens(ui).error));
+        }
         let Some(info) = clip.info.clone() else {
-            if !clip.failed {
-                ui.label(texts::OPENING);
+            match clip.failure {
+                Some(_) => self.lost_ui(ui, input, &mut actions),
+                None => drop(ui.label(texts::OPENING)),
             }
             return actions;
         };
         let about = format!("{}×{}, {:.3} frames/s, {}", info.width, info.height, info.fps, info.format);
         ui.add(egui::Label::new(RichText::new(about).color(theme::tokens(ui).muted).small()).truncate());
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-            self.preview_ui(ui, input, &info, &mut actions);
-            self.transport_ui(ui, input, &info, &mut actions);
-            self.tracks_ui(ui, input, &info, data, &mut actions);
+        // The clip stays in sight, and what is done with it scrolls below.
+        let height = (ui.available_height() * 0.38).clamp(110.0, 300.0);
+        fixed_ui(ui, "clip picture", |ui| self.preview_ui(ui, input, &info, height, &mut actions));
+        fixed_ui(ui, "clip time", |ui| self.transport_ui(ui, input, &info, &mut actions));
+        scroll_ui(ui, "clip", |ui| {
+            fixed_ui(ui, "tracks", |ui| self.tracks_ui(ui, input, &info, data, &mut actions));
             if self.is_tracked() {
-                self.mapping_ui(ui, input, &mut actions);
+                self.mapping_ui(ui, input, folds, &mut actions);
             }
         });
         actions
     }
 
+    /// The clip's name, and what opens another or closes the panel.
+    fn head_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        ui.horizontal(|ui| {
+            ui.label(RichText::new(texts::TITLE).strong());
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                if button(ui, Icon::Close, "", texts::CLOSE, texts::CLOSE, false).clicked() {
+                    actions.push(Action::ToggleClip);
+                }
+                if ui.button(texts::OPEN).on_hover_text(texts::OPEN_TIP).clicked() {
+                    actions.push(Action::AskClip);
+                }
+                if let Some(clip) = &self.clip {
+                    let name = clip.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    let name = egui::Label::new(RichText::new(name).color(theme::tokens(ui).muted)).truncate();
+                    ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| ui.add(name));
+                }
+            });
+        });
+    }
+
+    /// What can be done about a clip that the picture moves with and that cannot be opened.
+    fn lost_ui(&mut self, ui: &mut Ui, input: &ClipInput, actions: &mut Vec<Action>) {
+        let Some((index, _)) = self.transfer(&input.work.project) else { return };
+        ui.label(RichText::new(texts::LOST).color(theme::tokens(ui).muted));
+        ui.horizontal_wrapped(|ui| {
+            if ui.add(theme::primary_button(theme::tokens(ui), texts::FIND)).on_hover_text(texts::FIND_TIP).clicked() {
+                actions.push(Action::AskClip);
+            }
+            if ui.button(texts::REMOVE).clicked() {
+                actions.push(edit(input.work, texts::REMOVE, 0, |project| drop(project.transfers.remove(index))));
+            }
+        });
+    }
+
+    /// The clip that was opened may be the one that was lost: what it moved is its own again.
+    fn found(&mut self, info: &ClipInfo, input: &ClipInput) -> Option<Action> {
+        let (lost, clip) = (self.lost.take()?, self.clip.as_ref()?);
+        let project = &input.work.project;
+        let was_it = |transfer: &Transfer| std::path::absolute(project.folder().join(&transfer.clip)).is_ok_and(|path| path == lost);
+        let size = (info.width, info.height);
+        let fits = project.transfers.iter().any(|transfer| was_it(transfer) && transfer.clip_size == size);
+        fits.then(|| {
+            edit(input.work, texts::FIND, 0, |project| {
+                let all = project.transfers.iter_mut().filter(|transfer| was_it(transfer) && transfer.clip_size == size);
+                all.for_each(|transfer| transfer.clip = clip.path.clone());
+            })
+        })
+    }
+
     /// Takes in what other threads made.
     fn poll(&mut self, ctx: &egui::Context, input: &ClipInput, actions: &mut Vec<Action>) {
         let Some(clip) = &mut self.clip else { return };
+        let mut opened = None;
         while let Some(news) = clip.reader.poll() {
             match news {
-                News::Opened(info) => clip.info = Some(info),
-                News::Failed(text) => {
-                    (clip.failed, clip.playing) = (true, None);
-                    self.problems.push(text);
+                News::Opened(info) => {
+                    opened = Some(info.clone());
+                    clip.info = Some(info);
                 }
+                // It stands in the panel for as long as it is so.
+                News::Failed(text) => (clip.failure, clip.playing) = (Some(text), None),
                 News::Thumbnail(i, frame) => {
                     clip.thumbnails[i] = Some(ctx.load_texture(format!("thumbnail {i}"), image(&frame), TextureOptions::LINEAR))
                 }
-                News::Frame(frame) => match &mut clip.shown {
-                    Some((index, texture)) => {
-                        *index = frame.index;
-                        texture.set(image(&frame), TextureOptions::LINEAR);
+                News::Frame(frame) => {
+                    clip.failure = None;
+                    match &mut clip.shown {
+                        Some((index, texture)) => {
+                            *index = frame.index;
+                            texture.set(image(&frame), TextureOptions::LINEAR);
+                        }
+                        None => clip.shown = Some((frame.index, ctx.load_texture("clip", image(&frame), TextureOptions::LINEAR))),
                     }
-                    None => clip.shown = Some((frame.index, ctx.load_texture("clip", image(&frame), TextureOptions::LINEAR))),
-                },
+                }
             }
         }
         if let Some(answer) = clip.tracking.as_ref().and_then(Tracking::poll) {
@@ -246,6 +335,7 @@ impl ClipPanel {
                 Err(error) => self.problems.push(error.to_string()),
             }
         }
+        actions.extend(opened.and_then(|info| self.found(&info, input)));
         self.follow(input, ctx.input(|i| i.time));
         self.land(input);
     }
@@ -334,27 +424,63 @@ impl ClipPanel {
             }
             return;
         };
-        let about = texts::tracked(tracked.tracks.points, tracked.tracks.frames.len(), tracked.cut);
-        ui.label(RichText::new(about).color(tokens.muted).small());
+        ui.label(RichText::new(texts::tracked(tracked.tracks.points, tracked.tracks.frames.len())).color(tokens.muted).small());
+        if let Some(frame) = tracked.cut {
+            ui.label(RichText::new(texts::cut(frame)).color(tokens.warning).small());
+        }
         if let Some(transfer) = fresh.filter(|_| !used)
             && ui.add(theme::primary_button(tokens, texts::USE)).clicked()
         {
             let region = input.work.region.clone().unwrap_or(Region::All);
             actions.push(edit(input.work, texts::USED, 0, |project| project.transfers.push(Transfer { region, ..transfer })));
         }
-        theme::heading_ui(ui, texts::TRACKS);
+        self.tools_ui(ui, input, actions);
+    }
+
+    /// What the pointer can be put to, in the clip and on the picture.
+    fn tools_ui(&mut self, ui: &mut Ui, input: &ClipInput, actions: &mut Vec<Action>) {
+        let transfer = self.transfer(&input.work.project).map(|(_, transfer)| transfer.clone());
         ui.horizontal_wrapped(|ui| {
+            if let Some(transfer) = &transfer {
+                if matches!(transfer.placing, Placing::Similarity { .. }) {
+                    self.mode_ui(ui, Mode::Place, texts::PLACE, texts::PLACE_TIP);
+                } else if ui.button(texts::NO_PAIRS).clicked() {
+                    actions.extend(self.change(input, texts::PLACE, 0, |transfer| transfer.placing = Placing::default()));
+                }
+                self.mode_ui(ui, Mode::Pair(None), texts::PAIR, texts::PAIR_TIP);
+                self.mode_ui(ui, Mode::Hide, texts::HIDE, texts::HIDE_TIP);
+            }
             self.mode_ui(ui, Mode::Pick, texts::PICK, texts::PICK_TIP);
             if ui.button(texts::FASTEST).on_hover_text(texts::FASTEST_TIP).clicked() {
                 self.use_as_path(input, None);
             }
+            // It comes and goes: nothing is behind it.
+            let hides = transfer.as_ref().is_some_and(|transfer| !transfer.hidden.is_empty());
+            if hides && ui.button(texts::SHOW_ALL).clicked() {
+                actions.extend(self.change(input, texts::SHOW_ALL, 0, |transfer| transfer.hidden.clear()));
+            }
         });
+        let accent = theme::tokens(ui).accent;
+        let hint = match self.mode {
+            Mode::Look => None,
+            Mode::Hide => Some(texts::HIDE_TIP),
+            Mode::Pick => Some(texts::PICK_TIP),
+            Mode::Place => Some(texts::PLACE_TIP),
+            Mode::Pair(None) => Some(texts::PAIR_FIRST),
+            Mode::Pair(Some(_)) => Some(texts::PAIR_THEN),
+        };
+        if let Some(hint) = hint {
+            ui.label(RichText::new(hint).color(accent).small());
+        }
+        if let Some(note) = transfer.and_then(|transfer| ClipMap::new(&transfer.placing, transfer.clip_size, input.picture).note()) {
+            ui.label(RichText::new(note).color(theme::tokens(ui).warning).small());
+        }
     }
 
     /// A button that puts the pointer to a use, and off again.
     fn mode_ui(&mut self, ui: &mut Ui, mode: Mode, text: &str, tip: &str) {
         let is_on = std::mem::discriminant(&self.mode) == std::mem::discriminant(&mode);
-        if ui.add(Button::selectable(is_on, text)).on_hover_text(tip).clicked() {
+        if ui.add(Button::selectable(is_on, text).frame_when_inactive(true)).on_hover_text(tip).clicked() {
             self.mode = if is_on { Mode::Look } else { mode };
         }
     }

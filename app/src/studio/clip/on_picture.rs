@@ -69,10 +69,14 @@ impl ClipPanel {
                 let (time, closed) = transfer.clip_time((input.playhead - back).max(0.0));
                 motion.places(time, closed)
             });
-            for (i, track) in motion.tracks.iter().enumerate() {
-                let way = ways.each_ref().map(|places| map.screen(rest[i] + (lying.place(places[i]) - rest[i]) * transfer.strength));
-                let quality = tracked.quality.get(*track as usize).copied().unwrap_or(0.0);
-                preview::track(&painter, &way, preview::quality_color(tokens, quality).gamma_multiply(0.4 + 0.6 * motion.trust[i]));
+            let quality = |i: usize| tracked.quality.get(motion.tracks[i] as usize).copied().unwrap_or(0.0);
+            let all = (0..motion.tracks.len()).map(|i| (i, map.screen(rest[i]), quality(i) * motion.trust[i]));
+            for i in preview::thinned(all) {
+                let way = ways.each_ref().map(|places| {
+                    let surface = rest[i] + (lying.place(places[i]) - rest[i]) * transfer.strength;
+                    map.screen(input.camera.as_ref().map_or(surface, |camera| camera.seen(rest[i], surface)))
+                });
+                preview::track(&painter, &way, preview::quality_color(tokens, quality(i)).gamma_multiply(0.4 + 0.6 * motion.trust[i]));
             }
         }
         if let Placing::Pairs(pairs) = &transfer.placing {

@@ -2,22 +2,23 @@
 //!
 //! Invariant: a track has one colour wherever it is drawn, by its quality. Guarded by the tests of this folder.
 
-use eframe::egui::{
-    Color32, Painter, PointerButton, Pos2, Rect, Role, Sense, Stroke as Line, StrokeKind, Ui, WidgetInfo, lerp, pos2, vec2,
-};
+use std::collections::BTreeMap;
+
+use eframe::egui::{Color32, Painter, PointerButton, Pos2, Rect, Role, Sense, Stroke as Line, StrokeKind, Ui, WidgetInfo, lerp, pos2};
 use kinebrush_engine::media::clip::ClipInfo;
 use kinebrush_engine::motion::npz::Tracks;
 
 use super::reader::THUMBNAILS;
 use super::*;
 use crate::studio::theme::Tokens;
-use crate::studio::timeline::{Icon, button};
 
 /// Frames that a track is drawn back over.
 const TAIL: usize = 8;
 /// A click takes a track no farther away, points.
 const REACH: f32 = 12.0;
-const STRIP: f32 = 44.0;
+/// Of tracks nearer to each other than this one is drawn, points.
+const CELL: f32 = 10.0;
+const STRIP: f32 = 36.0;
 
 /// The colour of a track of this quality, 0..1.
 pub fn quality_color(tokens: &Tokens, quality: f32) -> Color32 {
@@ -35,6 +36,18 @@ pub fn track(painter: &Painter, way: &[Pos2], color: Color32) {
     }
 }
 
+/// Of tracks so dense that they would hide the picture the best one of each cell: number, place on the screen and quality of each.
+pub fn thinned(tracks: impl Iterator<Item = (usize, Pos2, f32)>) -> Vec<usize> {
+    let mut cells: BTreeMap<(i32, i32), (usize, f32)> = BTreeMap::new();
+    for (track, at, quality) in tracks {
+        let best = cells.entry(((at.x / CELL).floor() as i32, (at.y / CELL).floor() as i32)).or_insert((track, quality));
+        if quality > best.1 {
+            *best = (track, quality);
+        }
+    }
+    cells.into_values().map(|(track, _)| track).collect()
+}
+
 /// The track of a frame that is visible nearest to a place (px of the clip), and its distance.
 fn nearest(tracks: &Tracks, frame: usize, at: glam::Vec2) -> Option<(usize, f32)> {
     let frame = tracks.frames.get(frame)?;
@@ -43,15 +56,15 @@ fn nearest(tracks: &Tracks, frame: usize, at: glam::Vec2) -> Option<(usize, f32)
 }
 
 impl ClipPanel {
-    /// The clip's picture, and what the pointer does in it.
-    pub(super) fn preview_ui(&mut self, ui: &mut Ui, input: &ClipInput, info: &ClipInfo, actions: &mut Vec<Action>) {
+    /// The clip's picture, no higher than `height`, and what the pointer does in it.
+    pub(super) fn preview_ui(&mut self, ui: &mut Ui, input: &ClipInput, info: &ClipInfo, height: f32, actions: &mut Vec<Action>) {
         let hidden = self.transfer(&input.work.project).map(|(_, transfer)| transfer.hidden.clone()).unwrap_or_default();
         let pairs = match self.transfer(&input.work.project) {
             Some((_, Transfer { placing: kinebrush_engine::motion::transfer::Placing::Pairs(pairs), .. })) => pairs.clone(),
             _ => Vec::new(),
         };
         let Some(clip) = &self.clip else { return };
-        let room = vec2(ui.available_width(), 300.0);
+        let room = vec2(ui.available_width(), height);
         let scale = (room.x / info.width as f32).min(room.y / info.height as f32);
         let size = vec2(info.width as f32, info.height as f32) * scale;
         let (whole, response) = ui.allocate_exact_size(vec2(room.x, size.y), Sense::click_and_drag());
@@ -72,12 +85,15 @@ impl ClipPanel {
             && frame < tracked.tracks.frames.len()
         {
             let frames = &tracked.tracks.frames[frame.saturating_sub(TAIL)..=frame];
-            for i in
-                (0..tracked.tracks.points).filter(|i| frames[frames.len() - 1].visible[*i] && hidden.binary_search(&(*i as u32)).is_err())
-            {
+            let now = &frames[frames.len() - 1];
+            let quality = |i: usize| tracked.quality.get(i).copied().unwrap_or(0.0);
+            let seen = (0..tracked.tracks.points).filter(|i| now.visible[*i] && hidden.binary_search(&(*i as u32)).is_err());
+            // Steady while the clip runs: by where a track began.
+            let first = |i: usize| screen(tracked.tracks.frames.first().map_or(now.positions[i], |frame| frame.positions[i]));
+            for i in thinned(seen.map(|i| (i, first(i), quality(i)))) {
                 let begin = frames.iter().rposition(|frame| !frame.visible[i]).map_or(0, |gap| gap + 1);
                 let way: Vec<Pos2> = frames[begin..].iter().map(|frame| screen(frame.positions[i])).collect();
-                track(&painter, &way, quality_color(tokens, tracked.quality.get(i).copied().unwrap_or(0.0)));
+                track(&painter, &way, quality_color(tokens, quality(i)));
             }
         }
         let waiting = if let Mode::Pair(Some(place)) = self.mode { Some(place) } else { None };
@@ -182,11 +198,13 @@ impl ClipPanel {
             if button(ui, Icon::Forward, "", texts::ON, texts::ON, false).clicked() {
                 wanted = Some((at + 1).min(frames - 1));
             }
-            ui.label(format!("{:.2} s  {}/{}", at as f64 / info.fps, at + 1, frames));
+            ui.label(RichText::new(format!("{:.2} s  {}/{}", at as f64 / info.fps, at + 1, frames)).small());
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                let mut together = !self.apart;
+                ui.checkbox(&mut together, texts::TOGETHER).on_hover_text(texts::TOGETHER_TIP);
+                self.apart = !together;
+            });
         });
-        let mut together = !self.apart;
-        ui.checkbox(&mut together, texts::TOGETHER).on_hover_text(texts::TOGETHER_TIP);
-        self.apart = !together;
         if let Some(frame) = wanted {
             self.scrub(frame, input, actions);
         }

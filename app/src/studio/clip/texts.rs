@@ -3,6 +3,10 @@
 pub const TITLE: &str = "Clip";
 pub const OPEN: &str = "Open a clip…";
 pub const OPEN_TIP: &str = "A video, a GIF, or one of a numbered run of pictures; or drop it on the window";
+pub const CLOSE: &str = "Close the clip panel";
+pub const LOST: &str = "The picture moves with it all the same: its tracks are kept.";
+pub const FIND: &str = "Find the clip…";
+pub const FIND_TIP: &str = "Where it is now; what it moves stays as it is";
 pub const OPENING: &str = "Opening…";
 pub const NONE_YET: &str = "Let a film move your picture: open a clip, track it, and its motion is laid over the picture.";
 /// A clip without a picture.
@@ -16,6 +20,7 @@ pub const ON: &str = "Clip: one frame on";
 pub const TOGETHER: &str = "With the picture";
 pub const TOGETHER_TIP: &str = "Clip and picture show the same moment";
 pub const TRACK: &str = "Track";
+pub const BY_PAIRS: &str = "By pairs of places: numbers in the clip, the same on the picture";
 pub const TRACK_TIP: &str = "Follow points through the whole clip; kept beside it";
 pub const CANCEL: &str = "Stop tracking";
 pub const USE: &str = "Move the picture with it";
@@ -54,7 +59,6 @@ pub const PAIR_TIP: &str = "Click a place of the clip, then where it lies on the
 pub const PAIR_FIRST: &str = "Click a place in the clip";
 pub const PAIR_THEN: &str = "Now click where it lies on the picture";
 pub const NO_PAIRS: &str = "Forget pairs";
-pub const TRACKS: &str = "Tracks";
 pub const HIDE: &str = "Hide tracks";
 pub const HIDE_TIP: &str = "Click a track, or draw a box around several, in the clip";
 pub const SHOW_ALL: &str = "Show all tracks";
@@ -73,7 +77,11 @@ pub fn tracking(frames: usize, of: usize) -> String {
 }
 
 /// What was tracked.
-pub fn tracked(points: usize, frames: usize, cut: Option<usize>) -> String {
-    let cut = cut.map_or(String::new(), |frame| format!(". The clip cuts at frame {frame}; tracks end there"));
-    format!("{points} tracks, {frames} frames{cut}")
+pub fn tracked(points: usize, frames: usize) -> String {
+    format!("{points} tracks, {frames} frames")
+}
+
+/// The clip cuts.
+pub fn cut(frame: usize) -> String {
+    format!("The clip cuts at frame {frame}; tracks end there")
 }

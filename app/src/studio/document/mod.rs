@@ -14,6 +14,7 @@ use std::sync::Arc;
 use kinebrush_engine::motion::project::Project;
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::stroke::Stroke;
+use kinebrush_engine::motion::transfer::Transfer;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::{Error, Result};
 
@@ -235,8 +236,8 @@ fn write(path: &Path, work: Arc<Work>) -> Result<Saved> {
     Ok(Saved { path, work, missing_picture })
 }
 
-/// Checks `work` without a look at the disk, except for mask files that `before` does not have: one that went away later must not keep
-/// the artist from going on.
+/// Checks `work` without a look at the disk, except for mask files and tracks that `before` does not have: one that went away later must not
+/// keep the artist from going on.
 fn check(work: &Work, before: Option<&Work>, picture: (usize, usize)) -> Result<()> {
     if let Some(region) = &work.region {
         region.validate("region", picture)?;
@@ -249,10 +250,19 @@ fn check(work: &Work, before: Option<&Work>, picture: (usize, usize)) -> Result<
         all.filter(|region| matches!(region, Region::MaskFile { .. })).cloned().collect::<Vec<_>>()
     };
     let known = before.map(|before| has_masks(&before.project)).unwrap_or_default();
-    if known.is_empty() {
+    // Tracks that were there before and are not any more.
+    let lost = |transfer: &Transfer| {
+        let was_there = before.is_some_and(|before| before.project.transfers.iter().any(|old| old.tracks == transfer.tracks));
+        was_there && !work.project.folder().join(&transfer.tracks).is_file()
+    };
+    if known.is_empty() && !work.project.transfers.iter().any(lost) {
         return work.project.validate_for(picture);
     }
     let mut project = work.project.clone();
+    for (i, transfer) in project.transfers.iter().enumerate().filter(|(_, transfer)| lost(transfer)) {
+        transfer.validate(&format!("transfers[{i}]"), picture)?;
+    }
+    project.transfers.retain(|transfer| !lost(transfer));
     for region in regions(&mut project).filter(|region| known.contains(region)) {
         *region = Region::Disc { center: (1.0, 1.0), radius: 1.0, softness: 0.0 };
     }
@@ -348,6 +358,24 @@ mod tests {
         assert_eq!((document.path(), document.title().as_str()), (Some(&*path), "a"));
         let again = Project::load(&path).unwrap();
         assert_eq!((again.frames, again.picture_size().unwrap()), (33, (20, 10)));
+    }
+
+    #[test]
+    fn work_goes_on_when_a_clip_and_its_tracks_went_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut document = document(folder.path());
+        std::fs::write(folder.path().join("t.npz"), "tracks").unwrap();
+        let transfer = Transfer::new("c.mp4", "t.npz", (20, 10), 16.0, 5);
+        document.edit("Clip", 0, with(&document, |work| work.project.transfers.push(transfer.clone()))).unwrap();
+        std::fs::remove_file(folder.path().join("t.npz")).unwrap();
+        document.edit("Length", 0, with(&document, |work| work.project.frames = 33)).unwrap();
+        document.edit("Clip", 0, with(&document, |work| work.project.transfers[0].strength = 0.5)).unwrap();
+        let refused = document.edit("Clip", 0, with(&document, |work| work.project.transfers[0].speed = f32::NAN)).unwrap_err();
+        assert!(refused.to_string().starts_with("transfers[0].speed"), "{refused}");
+        let missing = Transfer { tracks: "u.npz".into(), ..transfer };
+        let refused = document.edit("Clip", 0, with(&document, |work| work.project.transfers.push(missing))).unwrap_err();
+        assert!(refused.to_string().contains("u.npz does not exist"), "tracks that come in are looked for: {refused}");
+        document.edit("Clip", 0, with(&document, |work| work.project.transfers.clear())).unwrap();
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Layers in depth on the graphics card: their sheets of triangles, sent once for each cut, moved and projected by the vertex shader.
 //!
 //! Opaque triangles first, then the rims of what is near, then the objects, each hidden where the plate is clearly nearer, in their
-//! order. The frame is drawn into a texture of its own with a depth buffer, for a window has none. Invariant: looks as the engine's
-//! relief. Guarded by `tests/tests/gpu.rs`.
+//! order unless one is clearly nearer as a whole (the engine decides that for each pixel). The frame is drawn into a texture of its own
+//! with a depth buffer, for a window has none. Invariant: looks as the engine's relief. Guarded by `tests/tests/gpu.rs`.
 
 use std::ops::Range;
 
@@ -11,11 +11,13 @@ use eframe::egui_wgpu::wgpu::{self, util::DeviceExt};
 use glam::Vec2;
 use kinebrush_engine::guide::layers::Layers;
 use kinebrush_engine::guide::relief;
+use kinebrush_engine::motion::{FrameMotion, View};
 
 use super::prepared::Sheet;
 
-/// What comes so many times nearer than what was nearest is cut off.
-const NEAREST: f32 = 16.0;
+/// Cells of a layer without depth, px: where it bends they must be small; and how many there are at most along a side.
+const CELL_PX: f32 = 8.0;
+const MOST_CELLS: f32 = 160.0;
 /// In an instance's number, beside the layer: the triangles fade out; they belong to the back.
 const RIM: u32 = 1 << 31;
 const BACK: u32 = 1 << 30;
@@ -39,6 +41,8 @@ pub(super) struct Sheets {
     front: Range<u32>,
     rim: Range<u32>,
     objects: Vec<Range<u32>>,
+    /// The middle of each object and its inverse depth there.
+    middles: Vec<(Vec2, f32)>,
     /// Colours of what lies behind the tears.
     pub behind: Option<Sheet>,
     /// From inverse depth to the depth buffer.
@@ -80,19 +84,62 @@ impl Sheets {
         let [back, _] = add(&relief.back);
         let [front, rim] = add(&relief.front);
         let objects = relief.objects.iter().map(|sheet| add(sheet)[0].clone()).collect();
-        let nearest = corners.iter().map(|c| c.inverse_depth).fold(0.0, f32::max);
+        let middle = |sheet: &relief::Sheet| {
+            let count = sheet.corners.len().max(1) as f32;
+            let sum = sheet.corners.iter().fold((Vec2::ZERO, 0.0), |sum, c| (sum.0 + c.place, sum.1 + c.inverse_depth));
+            (sum.0 / count, sum.1 / count)
+        };
         let margin = Vec2::splat(-(layers.plate_margin_px as f32));
         Some(Self {
             back,
             front,
             rim,
             objects,
+            middles: relief.objects.iter().map(|sheet| middle(sheet)).collect(),
             behind: relief.back_colour().map(|colour| Sheet::opaque(colour, margin)),
-            nearness: if nearest > 0.0 { (NEAREST * nearest).recip() } else { 1.0 },
+            nearness: relief.near,
             unit: relief.unit,
             corners,
             indices,
         })
+    }
+
+    /// Of layers without depth: all is infinitely far, so that a camera turns and zooms, and nothing shifts. `windows` are the objects'.
+    pub fn flat(plate: &Sheet, windows: &[(Vec2, Vec2)]) -> Self {
+        let (mut corners, mut indices) = (Vec::new(), Vec::new());
+        let mut grid = |low: Vec2, high: Vec2| {
+            let cells = ((high - low) / CELL_PX).ceil().clamp(Vec2::ONE, Vec2::splat(MOST_CELLS));
+            let (columns, rows) = (cells.x as u32 + 1, cells.y as u32 + 1);
+            let (first, start) = (corners.len() as u32, indices.len() as u32);
+            corners.extend((0..rows * columns).map(|i| {
+                let part = Vec2::new((i % columns) as f32, (i / columns) as f32) / cells;
+                Corner { place: (low + (high - low) * part).into(), inverse_depth: 0.0, alpha: 1.0 }
+            }));
+            for i in (0..(rows - 1) * columns).filter(|i| (i + 1) % columns != 0).map(|i| first + i) {
+                indices.extend([i, i + 1, i + columns + 1, i, i + columns + 1, i + columns]);
+            }
+            start..indices.len() as u32
+        };
+        let reach = plate.size.max_element();
+        let front = grid(plate.origin - reach, plate.origin + plate.size + reach);
+        let objects = windows.iter().map(|(low, high)| grid(*low - 0.5, *high + 0.5)).collect();
+        let middles = windows.iter().map(|(low, high)| ((*low + *high) * 0.5, 0.0)).collect();
+        Self { corners, indices, back: 0..0, front, rim: 0..0, objects, middles, behind: None, nearness: 1.0, unit: 0.0 }
+    }
+
+    /// The objects from back to front.
+    fn order(&self, motion: &FrameMotion, view: &View) -> Vec<usize> {
+        let seen = |object: usize| {
+            let (middle, inverse_depth) = self.middles[object];
+            let place = motion.objects.get(object).unwrap_or(&motion.plate).apply(middle);
+            view.project(place, inverse_depth).map_or(0.0, |(_, inverse_depth)| inverse_depth)
+        };
+        let mut order: Vec<(usize, f32)> = Vec::with_capacity(self.objects.len());
+        for (object, near) in (0..self.objects.len()).map(|object| (object, seen(object))) {
+            let behind = order.iter().rposition(|other| !relief::is_clearly_nearer(other.1, near, self.unit)).map_or(0, |k| k + 1);
+            order.insert(behind, (object, near));
+        }
+        order.into_iter().map(|(object, _)| object).collect()
     }
 
     /// Sends the sheets; `behind` is the texture of the back.
@@ -173,6 +220,7 @@ impl Deep {
         (target, view): (&wgpu::Texture, &wgpu::TextureView),
         size: Vec2,
         variant: usize,
+        (motion, eye): (&FrameMotion, &View),
         (sheets, cut): (&Sheets, &DeepCut),
         common: &wgpu::BindGroup,
         (plate, objects): (&wgpu::BindGroup, &[Option<wgpu::BindGroup>]),
@@ -224,9 +272,9 @@ impl Deep {
         }
         draw(opaque, plate, &sheets.front, 0);
         draw(over, plate, &sheets.rim, RIM);
-        for (k, (range, sheet)) in sheets.objects.iter().zip(objects).enumerate() {
-            if let Some(sheet) = sheet {
-                draw(over, sheet, range, k as u32 + 1);
+        for k in sheets.order(motion, eye) {
+            if let Some(Some(sheet)) = objects.get(k) {
+                draw(over, sheet, &sheets.objects[k], k as u32 + 1);
             }
         }
         drop(pass);

@@ -67,7 +67,7 @@ impl Geometry {
         let object = |k: usize| motion.objects.get(k).unwrap_or(plate);
         let frame = prepared.size();
 
-        let deep = seen_in_depth(prepared, motion).is_some();
+        let deep = seen_in_depth(motion).is_some();
         let unmoved = is_still(plate) && (0..prepared.objects.len()).all(|k| is_still(object(k)));
         if deep {
             self.describe(std::iter::once(plate).chain((0..prepared.objects.len()).map(object)), Affine2::IDENTITY);
@@ -149,8 +149,8 @@ impl Geometry {
 }
 
 /// The view in which a frame is drawn in depth.
-pub(super) fn seen_in_depth<'a>(prepared: &Prepared, motion: &'a FrameMotion) -> Option<&'a View> {
-    motion.view.as_ref().filter(|view| prepared.deep.is_some() && !view.is_at_rest())
+pub(super) fn seen_in_depth(motion: &FrameMotion) -> Option<&View> {
+    motion.view.as_ref().filter(|view| !view.is_at_rest())
 }
 
 /// Whether nothing moved at all.

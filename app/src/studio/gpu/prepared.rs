@@ -47,8 +47,8 @@ pub struct Prepared {
     pub(super) windows: Vec<(Vec2, Vec2)>,
     /// See [`Layers::reach`]; one 0 before the first cut.
     pub(super) reach: Grid<u32>,
-    /// The layers in depth, if they have any.
-    pub(super) deep: Option<Sheets>,
+    /// The layers as a camera sees them.
+    pub(super) deep: Sheets,
 }
 
 impl Prepared {
@@ -57,33 +57,33 @@ impl Prepared {
         let source = layers.source();
         let window = |origin: Vec2, size: (usize, usize)| (origin, origin + Vec2::new(size.0 as f32, size.1 as f32));
         let corner = |left: usize, top: usize| Vec2::new(left as f32, top as f32);
+        let plate = Sheet::opaque(&layers.plate, Vec2::splat(-(layers.plate_margin_px as f32)));
+        let bounds = layers.objects.iter().map(|o| o.bounds);
+        let windows: Vec<_> = bounds.map(|b| window(corner(b.left, b.top), (b.width, b.height))).collect();
         Self {
             width: layers.width,
             height: layers.height,
-            plate: Sheet::opaque(&layers.plate, Vec2::splat(-(layers.plate_margin_px as f32))),
+            deep: Sheets::of(layers).unwrap_or_else(|| Sheets::flat(&plate, &windows)),
+            plate,
             source: Some(Sheet::new(source.base().clone(), source.origin())),
             objects: layers.objects.par_iter().map(|o| o.texture().map(|t| Sheet::new(t.base().clone(), t.origin()))).collect(),
-            windows: layers
-                .objects
-                .iter()
-                .map(|o| window(corner(o.bounds.left, o.bounds.top), (o.bounds.width, o.bounds.height)))
-                .collect(),
+            windows,
             reach: layers.reach().clone(),
-            deep: Sheets::of(layers),
         }
     }
 
     /// Of a picture that is not cut yet.
     pub fn from_picture(picture: &Picture) -> Self {
+        let plate = Sheet::opaque(picture, Vec2::ZERO);
         Self {
             width: picture.width,
             height: picture.height,
-            plate: Sheet::opaque(picture, Vec2::ZERO),
+            deep: Sheets::flat(&plate, &[]),
+            plate,
             source: None,
             objects: Vec::new(),
             windows: Vec::new(),
             reach: Grid { width: 1, height: 1, data: vec![0] },
-            deep: None,
         }
     }
 

@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use eframe::egui_wgpu::wgpu::{self, util::DeviceExt};
 use glam::Vec2;
 use half::f16;
+use kinebrush_engine::motion::{self, FrameMotion};
 
 use super::deep::{Deep, DeepCut};
 use super::geometry::{Brush, Geometry, Vertex, seen_in_depth};
@@ -60,7 +61,7 @@ struct Cut {
     objects: Vec<Option<wgpu::BindGroup>>,
     source_view: Option<wgpu::TextureView>,
     reach: wgpu::TextureView,
-    deep: Option<DeepCut>,
+    deep: DeepCut,
 }
 
 /// What a soft drag is drawn from: the frame around it; in depth all of the frame.
@@ -258,9 +259,9 @@ impl GuideRenderer {
             Compare::Guide => f32::MAX,
             Compare::Split(part) => part * frame.x,
         };
-        let seen = seen_in_depth(prepared, &paint.motion);
+        let seen = seen_in_depth(&paint.motion);
         let eye = seen.map_or([[0.0; 4]; 4], |view| view.columns.map(|column| column.extend(0.0).into()));
-        let (nearness, unit) = prepared.deep.as_ref().map_or((1.0, 1.0), |deep| (deep.nearness, deep.unit));
+        let (nearness, unit) = (prepared.deep.nearness, prepared.deep.unit);
         let view = |place: &Place| View {
             clip_scale: (place.scale / place.size * Vec2::new(2.0, -2.0)).into(),
             clip_offset: (place.offset / place.size * Vec2::new(2.0, -2.0) + Vec2::new(-1.0, 1.0)).into(),
@@ -285,7 +286,7 @@ impl GuideRenderer {
             self.common = Some([0, 1].map(|i| self.common_group(device, &self.views[i])));
         }
         match tile {
-            Some(tile) => self.draw_tile(device, queue, encoder, &tile, prepared, seen.is_some()),
+            Some(tile) => self.draw_tile(device, queue, encoder, &tile, prepared, seen.map(|view| (&paint.motion, view))),
             None => self.tile = None,
         }
     }
@@ -342,7 +343,7 @@ impl GuideRenderer {
         encoder: &mut wgpu::CommandEncoder,
         place: &Place,
         prepared: &Prepared,
-        in_depth: bool,
+        in_depth: Option<(&FrameMotion, &motion::View)>,
     ) {
         // In steps, so that a drag at another zoom seldom makes a new one.
         let [width, height] = [place.size.x, place.size.y].map(|v| (v.ceil() as u32).next_multiple_of(64));
@@ -366,11 +367,10 @@ impl GuideRenderer {
         let size = Vec2::new(tile.texture.width() as f32, tile.texture.height() as f32);
         let sheet = SheetPlace { origin: (-place.offset / place.scale).into(), inverse_size: (place.scale / size).into() };
         queue.write_buffer(&tile.place, 0, bytemuck::bytes_of(&sheet));
-        if let Some((cut, sheets)) = self.cut.as_ref().zip(prepared.deep.as_ref()).filter(|_| in_depth) {
-            let Some(deep) = &cut.deep else { return };
+        if let Some((cut, seen)) = self.cut.as_ref().zip(in_depth) {
             let (target, textures) = ((&tile.texture, &tile.view), (&cut.plate, &cut.objects[..]));
             self.deep.make(device, &self.module, &self.layout, self.format, (self.variant, &constants(self.variant, self.format)));
-            self.deep.draw(device, encoder, target, place.size, self.variant, (sheets, deep), common, textures);
+            self.deep.draw(device, encoder, target, place.size, self.variant, seen, (&prepared.deep, &cut.deep), common, textures);
             return;
         }
         let mut pass = begin_pass(encoder, &tile.view, wgpu::Color::BLACK);
@@ -456,7 +456,7 @@ impl GuideRenderer {
             objects: prepared.objects.iter().map(|sheet| sheet.as_ref().map(|sheet| upload(sheet).0)).collect(),
             source_view,
             reach: reach.create_view(&wgpu::TextureViewDescriptor::default()),
-            deep: prepared.deep.as_ref().map(|deep| deep.upload(device, deep.behind.as_ref().map(|sheet| upload(sheet).0))),
+            deep: prepared.deep.upload(device, prepared.deep.behind.as_ref().map(|sheet| upload(sheet).0)),
         }
     }
 

@@ -51,7 +51,8 @@ impl Timeline {
             self.drag = None;
         }
         if strokes + pins == 0 {
-            empty_ui(ui, Rect::from_x_y_ranges(axis.x, rect.y_range()));
+            let text = if t.work.project.transfers.is_empty() { texts::EMPTY } else { texts::BY_CLIP };
+            empty_ui(ui, Rect::from_x_y_ranges(axis.x, rect.y_range()), text);
             return;
         }
         let mut regions: Vec<&Region> = Vec::new();
@@ -404,11 +405,11 @@ fn pin_ui(ui: &mut Ui, row: Rect, i: usize, axis: &Axis, t: &TimelineInput<'_>, 
     }
 }
 
-fn empty_ui(ui: &mut Ui, rect: Rect) {
+fn empty_ui(ui: &mut Ui, rect: Rect, text: &str) {
     let look = Look::of(ui);
     let mut ui = ui.new_child(UiBuilder::new().max_rect(Rect::from_center_size(rect.center(), vec2(rect.width(), 44.0))));
     ui.vertical_centered(|ui| {
-        ui.label(eframe::egui::RichText::new(texts::EMPTY).font(look::body()).color(look.text));
+        ui.label(eframe::egui::RichText::new(text).font(look::body()).color(look.text));
         ui.label(eframe::egui::RichText::new(texts::EMPTY_HINT).font(look::small()).color(look.quiet));
     });
 }

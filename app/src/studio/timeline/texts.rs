@@ -50,6 +50,7 @@ pub const LOOP_END: &str = "Loop end";
 pub const PLAYHEAD: &str = "Playhead";
 pub const PAN: &str = "Scroll in time";
 pub const EMPTY: &str = "Nothing moves yet";
+pub const BY_CLIP: &str = "A clip moves the picture";
 pub const EMPTY_HINT: &str = "Paint motion on the picture: each stroke becomes a bar here";
 pub const STROKE_UNNAMED: &str = "Motion";
 pub const PIN: &str = "Pin";

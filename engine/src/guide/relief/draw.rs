@@ -10,15 +10,12 @@ use rayon::prelude::*;
 use super::super::layers::{Layers, reach_bit};
 use super::super::texture::Footprint;
 use super::super::warp::{GuideFrame, Pixel, mix};
-use super::raster::{BACK, BAND, Seen, Surface, cover};
-use super::{Relief, Sheet};
+use super::raster::{BACK, BAND, Bins, Eye, Seen, Surface, cover};
+use super::{Relief, Sheet, is_clearly_nearer};
 use crate::motion::camera::View;
 use crate::motion::frame_motion::FrameMotion;
 use crate::motion::layer_motion::LayerMotion;
 
-/// What is this much nearer, by ratio and in px of parallax, is clearly nearer.
-const NEARER: f32 = 1.15;
-const NEARER_PX: f32 = 6.0;
 /// Where front and back are as far to this share, the front counts.
 const SAME: f32 = 0.999;
 /// Side lengths of a pixel's footprint up to which one sample will do; as [`Footprint::of`] sees it.
@@ -97,7 +94,8 @@ impl Workspace {
         let bands = height.div_ceil(BAND);
         self.objects.resize_with(relief.objects.len(), Seen::default);
         self.bands.resize_with(bands, Band::default);
-        let set = |seen: &mut Seen, sheet: &Sheet, motion: &LayerMotion| seen.set(sheet, motion, view, scale, (width, height));
+        let eye = Eye { view, scale, near: relief.near, size: (width, height) };
+        let set = |seen: &mut Seen, sheet: &Sheet, motion: &LayerMotion| seen.set(sheet, motion, &eye);
         rayon::join(
             || set(&mut self.back, &relief.back, &motion.plate),
             || {
@@ -137,7 +135,7 @@ impl Band {
         self.plate.draw(&relief.front, scene.front, band, width, 0, SAME);
         self.fragments.clear();
         for &triangle in scene.front.rim.of(band) {
-            let corners = relief.front.rim[triangle as usize].map(|c| scene.front.corners[c as usize]);
+            let corners = scene.front.rim.seen(triangle, &relief.front.rim, &scene.front.corners);
             cover(corners, band, width, pixels, |pixel, inverse_depth| {
                 if inverse_depth >= self.plate.inverse_depth[pixel] {
                     self.fragments.push(Fragment { pixel: pixel as u32, triangle, inverse_depth });
@@ -171,7 +169,7 @@ impl Band {
             let back = number & BACK != 0;
             let (sheet, seen) = if back { (&relief.back, scene.back) } else { (&relief.front, scene.front) };
             if tangent.number != number {
-                tangent = Tangent::of(number, &sheet.opaque, sheet, seen);
+                tangent = Tangent::of(number, (&sheet.opaque, &seen.opaque), sheet, seen);
             }
             let centre = scene.centre(band, i);
             let (place, jacobian) = tangent.at(centre);
@@ -195,7 +193,7 @@ impl Band {
         let mut tangent = Tangent::default();
         for fragment in &self.fragments {
             if tangent.number != fragment.triangle + 1 {
-                tangent = Tangent::of(fragment.triangle + 1, &sheet.rim, sheet, scene.front);
+                tangent = Tangent::of(fragment.triangle + 1, (&sheet.rim, &scene.front.rim), sheet, scene.front);
             }
             let centre = scene.centre(band, fragment.pixel as usize);
             let (place, jacobian) = tangent.at(centre);
@@ -220,7 +218,7 @@ impl Band {
         if !self.objects.iter().any(|surface| surface.any) {
             return;
         }
-        let nearer = |w: f32, than: f32| w > than * NEARER && w > than + NEARER_PX * relief.unit;
+        let nearer = |w: f32, than: f32| is_clearly_nearer(w, than, relief.unit);
         let mut tangent = Tangent::default();
         for i in 0..self.plate.triangle.len() {
             let centre = scene.centre(band, i);
@@ -234,7 +232,7 @@ impl Band {
                     continue;
                 }
                 let sheet = &relief.objects[object];
-                let (place, jacobian) = Tangent::of(surface.triangle[i], &sheet.opaque, sheet, seen).at(centre);
+                let (place, jacobian) = Tangent::of(surface.triangle[i], (&sheet.opaque, &seen.opaque), sheet, seen).at(centre);
                 let hit = Hit { object, place, jacobian, inverse_depth };
                 // In their own order, unless one is clearly nearer.
                 let behind = self.hits.iter().rposition(|other| !nearer(other.inverse_depth, inverse_depth)).map_or(0, |k| k + 1);
@@ -247,7 +245,8 @@ impl Band {
             let number = self.plate.triangle[i];
             let plate = (number != 0 && number & BACK == 0).then(|| {
                 if tangent.number != number {
-                    tangent = Tangent::of(number, &relief.front.opaque, &relief.front, scene.front);
+                    let triangles = (&relief.front.opaque[..], &scene.front.opaque);
+                    tangent = Tangent::of(number, triangles, &relief.front, scene.front);
                 }
                 tangent.at(centre)
             });
@@ -287,10 +286,10 @@ impl Scene<'_> {
 
 impl Tangent {
     /// Of the triangle with this number (its index + 1, and whether it is the back's).
-    fn of(number: u32, triangles: &[[u32; 3]], sheet: &Sheet, seen: &Seen) -> Self {
-        let triangle = triangles[((number & !BACK) - 1) as usize];
-        let [a, b, c] = triangle.map(|i| seen.corners[i as usize]);
-        let [p, q, r] = triangle.map(|i| sheet.corners[i as usize]);
+    fn of(number: u32, (triangles, bins): (&[[u32; 3]], &Bins), sheet: &Sheet, seen: &Seen) -> Self {
+        let i = (number & !BACK) - 1;
+        let [a, b, c] = bins.seen(i, triangles, &seen.corners);
+        let [p, q, r] = bins.source(i, triangles, sheet);
         let (ab, ac) = (b.place - a.place, c.place - a.place);
         let area = ab.perp_dot(ac);
         // Slope of a number that is affine in the frame and `u`, `v` higher at the other two corners.

@@ -35,8 +35,20 @@ const PLATE_BLOCK: usize = 16;
 const OBJECT_BLOCK: usize = 4;
 /// How far the plate's border is drawn out beyond the plate, in units of its longer side.
 const SKIRT: f32 = 1.0;
+/// What comes so many times nearer than what was nearest is cut off.
+const NEAREST: f32 = 16.0;
 /// How many px around what is hidden are not believed to be the colours of what lies behind.
 const RIM_PX: f32 = 2.0;
+
+/// What is this much nearer, by ratio and in px of parallax, is clearly nearer.
+const NEARER: f32 = 1.15;
+const NEARER_PX: f32 = 6.0;
+
+/// Whether inverse depth `w` is clearly nearer `than` another; `unit` is [`Relief::unit`]. Only that hides an object, or lays one over
+/// another against their order.
+pub fn is_clearly_nearer(w: f32, than: f32, unit: f32) -> bool {
+    w > than * NEARER && w > than + NEARER_PX * unit
+}
 
 /// The sheets of a cut picture.
 #[derive(Clone, Debug)]
@@ -49,6 +61,8 @@ pub struct Relief {
     pub objects: Vec<Arc<Sheet>>,
     /// Inverse depth that a camera move of moderate size shifts by one px; see [`depth`].
     pub unit: f32,
+    /// What comes so many times nearer than what is nearest in the picture is not drawn: so much of Z for each unit of inverse depth.
+    pub near: f32,
     /// Where the plate's texels are not what lies behind the tears; as the plate, with margin.
     hidden: Mask,
     pub(super) back_texture: Arc<Texture>,
@@ -102,7 +116,10 @@ impl Relief {
 
         let reach = SKIRT * plate.width.max(plate.height) as f32;
         let [front, back] = sheet::plate(&depth, -Vec2::splat(margin as f32), reach, PLATE_BLOCK);
-        let objects = layers.objects.iter().map(|layer| Arc::new(object(layer, inverse, unit))).collect();
+        let objects: Vec<_> = layers.objects.iter().map(|layer| Arc::new(object(layer, inverse, unit))).collect();
+        let corners = [&front, &back].into_iter().chain(objects.iter().map(Arc::as_ref)).flat_map(|sheet| &sheet.corners);
+        let nearest = corners.map(|corner| corner.inverse_depth).fold(0.0, f32::max);
+        let near = if nearest > 0.0 { (NEAREST * nearest).recip() } else { 1.0 };
 
         let away = distance_px(plate.width, plate.height, |x, y| depth.covers.at(x, y) > 0.0);
         let hidden = Mask::from_fn(plate.width, plate.height, |x, y| f32::from(depth.hides && away.at(x, y) <= RIM_PX));
@@ -114,7 +131,7 @@ impl Relief {
         } else {
             (Arc::new(Picture::filled(1, 1, [0.0; 3])), layers.plate_texture.clone(), layers.smooth_texture.clone())
         };
-        Self { back, front, objects, unit, hidden, back_texture, back_smooth, back_colour: colour }
+        Self { back, front, objects, unit, near, hidden, back_texture, back_smooth, back_colour: colour }
     }
 
     /// Whether anything lies behind a tear.

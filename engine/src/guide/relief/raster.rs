@@ -1,9 +1,9 @@
 //! The triangles of a sheet in the frame: projected, sorted into bands of rows, and drawn with a depth buffer.
 //!
-//! Invariant: what is nearest at a pixel does not depend on threads; triangles that reach behind the camera are left out. Guarded by the
-//! tests of `draw`.
+//! Invariant: what is nearest at a pixel does not depend on threads; of triangles that reach behind the camera the part before it is drawn.
+//! Guarded by the tests of `draw`.
 
-use glam::Vec2;
+use glam::{Vec2, Vec3};
 use rayon::prelude::*;
 
 use super::{Corner, Sheet};
@@ -18,6 +18,19 @@ const SEAM_PX: f32 = 0.03;
 pub const BACK: u32 = 1 << 31;
 /// A corner farther from the frame than this is behind the camera for all that it matters, px.
 const FARTHEST: f32 = 1e6;
+/// What comes nearer to the eye's plane than this share of its depth cannot be in any frame.
+const NEAR: f32 = 0.01;
+
+/// Who looks, and at how large a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Eye<'a> {
+    pub view: &'a View,
+    /// px of the frame per px of the picture.
+    pub scale: Vec2,
+    /// Nearest that is drawn: so much of Z for each unit of inverse depth; see [`super::Relief::near`].
+    pub near: f32,
+    pub size: (usize, usize),
+}
 
 /// A sheet as the camera sees it.
 #[derive(Debug, Default)]
@@ -44,6 +57,15 @@ pub struct Bins {
     /// Where each band's triangles begin, and where the last one's end.
     starts: Vec<u32>,
     triangles: Vec<u32>,
+    /// What is left of triangles that were cut at the near plane; they are numbered after the whole ones.
+    cut: Vec<[Cut; 3]>,
+}
+
+/// A corner where a triangle was cut.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    seen: Projected,
+    source: Corner,
 }
 
 /// What is nearest at each pixel of a band.
@@ -56,34 +78,81 @@ pub struct Surface {
     pub any: bool,
 }
 
-impl Seen {
-    /// Becomes `sheet` at `motion`, seen by `view`, in a frame of `size`.
-    pub fn set(&mut self, sheet: &Sheet, motion: &LayerMotion, view: &View, scale: Vec2, size: (usize, usize)) {
-        let project = |corner: &Corner| {
-            let place = motion.apply(corner.place);
-            let seen = view.project(place, corner.inverse_depth).map(|(place, w)| (place * scale, w));
-            match seen {
-                Some((place, inverse_depth)) if place.abs().max_element() < FARTHEST && inverse_depth.is_finite() => {
-                    let nearness = view.nearness(motion.apply(corner.place), corner.inverse_depth);
-                    Projected { place, nearness, inverse_depth }
-                }
-                _ => Projected::default(),
+impl Eye<'_> {
+    /// (X, Y, Z) of a place of the surface, and how far it lies before the near plane.
+    fn sees(&self, place: Vec2, inverse_depth: f32) -> (Vec3, f32) {
+        let [x, y, one, depth] = self.view.columns;
+        let seen = x * place.x + y * place.y + one + depth * inverse_depth;
+        (seen, seen.z - NEAR - self.near * inverse_depth)
+    }
+
+    fn projected(&self, seen: Vec3, inverse_depth: f32) -> Projected {
+        let (place, inverse_depth) = (seen.truncate() / seen.z * self.scale, inverse_depth / seen.z);
+        if place.abs().max_element() < FARTHEST && inverse_depth.is_finite() {
+            Projected { place, nearness: seen.z.recip(), inverse_depth }
+        } else {
+            Projected::default()
+        }
+    }
+
+    /// What of a triangle lies before the near plane: up to two triangles.
+    fn cut(&self, corners: [Corner; 3], motion: &LayerMotion, out: &mut Vec<[Cut; 3]>) {
+        let seen = corners.map(|corner| self.sees(motion.apply(corner.place), corner.inverse_depth));
+        let mut left: Vec<Cut> = Vec::with_capacity(4);
+        for (i, j) in [(0, 1), (1, 2), (2, 0)] {
+            let ((a, before), (b, beyond)) = (seen[i], seen[j]);
+            if before > 0.0 {
+                left.push(Cut { seen: self.projected(a, corners[i].inverse_depth), source: corners[i] });
             }
+            if (before > 0.0) != (beyond > 0.0) {
+                let (part, p, q) = (before / (before - beyond), corners[i], corners[j]);
+                let along = |a: f32, b: f32| a + part * (b - a);
+                let source = Corner {
+                    place: p.place.lerp(q.place, part),
+                    inverse_depth: along(p.inverse_depth, q.inverse_depth),
+                    alpha: along(p.alpha, q.alpha),
+                };
+                left.push(Cut { seen: self.projected(a.lerp(b, part), source.inverse_depth), source });
+            }
+        }
+        // Numbers that are none, and what lies too far out, are left out.
+        if left.len() < 3 || left.iter().any(|corner| !(corner.seen.nearness > 0.0)) {
+            return;
+        }
+        out.extend((2..left.len()).map(|i| [left[0], left[i - 1], left[i]]));
+    }
+}
+
+impl Seen {
+    /// Becomes `sheet` at `motion`, as `eye` sees it.
+    pub fn set(&mut self, sheet: &Sheet, motion: &LayerMotion, eye: &Eye) {
+        let project = |corner: &Corner| {
+            let (seen, before) = eye.sees(motion.apply(corner.place), corner.inverse_depth);
+            if before > 0.0 { eye.projected(seen, corner.inverse_depth) } else { Projected::default() }
         };
         sheet.corners.par_iter().with_min_len(1024).map(project).collect_into_vec(&mut self.corners);
-        self.opaque.set(&sheet.opaque, &self.corners, size);
-        self.rim.set(&sheet.rim, &self.corners, size);
+        self.opaque.set(&sheet.opaque, sheet, &self.corners, motion, eye);
+        self.rim.set(&sheet.rim, sheet, &self.corners, motion, eye);
     }
 }
 
 impl Bins {
-    fn set(&mut self, triangles: &[[u32; 3]], corners: &[Projected], (width, height): (usize, usize)) {
+    fn set(&mut self, triangles: &[[u32; 3]], sheet: &Sheet, corners: &[Projected], motion: &LayerMotion, eye: &Eye) {
+        let (width, height) = eye.size;
+        self.cut.clear();
+        if corners.iter().any(|corner| corner.nearness <= 0.0) {
+            for triangle in triangles {
+                let before = triangle.iter().filter(|&&i| corners[i as usize].nearness > 0.0).count();
+                if before == 1 || before == 2 {
+                    eye.cut(triangle.map(|i| sheet.corners[i as usize]), motion, &mut self.cut);
+                }
+            }
+        }
         let bands = height.div_ceil(BAND);
         self.starts.clear();
         self.starts.resize(bands + 2, 0);
         // The bands that a triangle touches; none if any corner is behind the camera.
-        let touched = |triangle: &[u32; 3]| {
-            let [a, b, c] = triangle.map(|i| corners[i as usize]);
+        let touched = |[a, b, c]: [Projected; 3]| {
             if a.nearness.min(b.nearness).min(c.nearness) <= 0.0 {
                 return 0..0;
             }
@@ -96,7 +165,9 @@ impl Bins {
                 first / BAND..(end - 1) / BAND + 1
             }
         };
-        for triangle in triangles {
+        let whole = triangles.iter().map(|triangle| triangle.map(|i| corners[i as usize]));
+        let all = || whole.clone().chain(self.cut.iter().map(|triangle| triangle.map(|corner| corner.seen)));
+        for triangle in all() {
             for band in touched(triangle) {
                 self.starts[band + 2] += 1;
             }
@@ -104,7 +175,7 @@ impl Bins {
         (2..self.starts.len()).for_each(|i| self.starts[i] += self.starts[i - 1]);
         self.triangles.resize(self.starts.last().map_or(0, |n| *n as usize), 0);
         // Afterwards what stood at band + 1 is where band's triangles end.
-        for (i, triangle) in triangles.iter().enumerate() {
+        for (i, triangle) in all().enumerate() {
             for band in touched(triangle) {
                 let next = &mut self.starts[band + 1];
                 self.triangles[*next as usize] = i as u32;
@@ -115,6 +186,22 @@ impl Bins {
 
     pub fn of(&self, band: usize) -> &[u32] {
         &self.triangles[self.starts[band] as usize..self.starts[band + 1] as usize]
+    }
+
+    /// Where the corners of triangle `i` are seen; `triangles` are the sheet's, `corners` the whole ones' corners.
+    pub fn seen(&self, i: u32, triangles: &[[u32; 3]], corners: &[Projected]) -> [Projected; 3] {
+        match triangles.get(i as usize) {
+            Some(triangle) => triangle.map(|i| corners[i as usize]),
+            None => self.cut[i as usize - triangles.len()].map(|corner| corner.seen),
+        }
+    }
+
+    /// Where they are in the source.
+    pub fn source(&self, i: u32, triangles: &[[u32; 3]], sheet: &Sheet) -> [Corner; 3] {
+        match triangles.get(i as usize) {
+            Some(triangle) => triangle.map(|i| sheet.corners[i as usize]),
+            None => self.cut[i as usize - triangles.len()].map(|corner| corner.source),
+        }
     }
 }
 
@@ -177,7 +264,7 @@ impl Surface {
     pub fn draw(&mut self, sheet: &Sheet, seen: &Seen, band: usize, width: usize, mark: u32, favour: f32) {
         let pixels = self.triangle.len();
         for &i in seen.opaque.of(band) {
-            let corners = sheet.opaque[i as usize].map(|c| seen.corners[c as usize]);
+            let corners = seen.opaque.seen(i, &sheet.opaque, &seen.corners);
             cover(corners, band, width, pixels, |pixel, w| {
                 self.any = true;
                 let there = &mut self.inverse_depth[pixel];

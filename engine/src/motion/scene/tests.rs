@@ -544,3 +544,48 @@ fn what_a_clip_covers_is_hidden_and_what_it_uncovers_gets_points() {
         assert!(field.layers[i] == 0 || tracks.visible[i]);
     }
 }
+
+#[test]
+fn what_a_clip_moves_is_seen_by_the_camera_where_the_clip_took_it() {
+    use crate::motion::camera::CameraKey;
+    let place = glam::Vec3::new(0.15, -0.05, 0.3);
+    let rotation = glam::Quat::from_rotation_y(0.04);
+    let keys = vec![CameraKey::at_rest(0.0), CameraKey { position: place, rotation, ..CameraKey::at_rest(20.0) }];
+    // All of the picture by one clip, a part of it by the same one twice as much, and a stroke on top of that.
+    let region = square(120.0, 20.0, 40.0);
+    let strokes = vec![stroke(region.clone(), &[(0.0, 0.0, 0.0), (20.0, -6.0, 4.0)])];
+    let (_folder, filmed) = filmed(strokes, vec![], &[Region::All, region], turning);
+    let (project, depth) = with_camera(filmed.clone(), keys);
+    let surface = Scene::new(&filmed, 200, 100).unwrap();
+    let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth.clone());
+    assert_eq!(scene.frame_motion(0), surface.frame_motion(0), "at rest it is the clip alone");
+    for frame in [7, 13, 20] {
+        let (motion, flat) = (scene.frame_motion(frame), surface.frame_motion(frame));
+        let view = motion.view.unwrap();
+        assert!(view.columns.iter().all(|column| column.is_finite()));
+        assert!(matches!(motion.plate, LayerMotion::Mesh(_)) && motion.plate == flat.plate && motion.objects == flat.objects);
+        let meshes = std::iter::once(&motion.plate).chain(&motion.objects);
+        assert!(meshes.flat_map(|m| if let LayerMotion::Mesh(m) = m { &m.positions[..] } else { &[] }).all(|p| p.is_finite()));
+        let ((field, tracks, states), (_, on_surface, _)) = (at(&scene, frame), at(&surface, frame));
+        let mut far = 0.0_f32;
+        for (i, source) in field.sources.iter().enumerate() {
+            let (expected, _) = view.project(on_surface.positions[i], depth.at(*source)).unwrap();
+            assert!(tracks.positions[i].distance(expected) < 0.02, "{frame} {source}: {} {expected}", tracks.positions[i]);
+            assert_eq!(states[i], PointState::Driven);
+            far = far.max(expected.distance(on_surface.positions[i]));
+        }
+        assert!(far > 2.0, "the camera moves them too: {far}");
+        assert!(tracks.visible.iter().filter(|visible| **visible).count() > 700);
+        // What is seen there is what the clip brought there.
+        let source = Vec2::new(60.0, 45.0);
+        let (seen, _) = view.project(surface.plate_motion(frame).apply(source), depth.at(source)).unwrap();
+        let (object, found) = scene.pick(seen, frame);
+        assert!(object.is_none() && found.distance(source) < 1.0, "{frame}: {found}");
+    }
+    // Another strength of the clip and another way of the camera are taken at once.
+    let mut moved = project.clone();
+    moved.transfers[0].strength = 0.5;
+    moved.camera.as_mut().unwrap().keys[1].position.x = -0.2;
+    let (revised, compiled) = (scene.revised(&moved).unwrap(), Scene::new(&moved, 200, 100).unwrap().with_depth(depth));
+    assert!(revised.frame_motion(13) == compiled.frame_motion(13) && revised.frame_motion(13) != scene.frame_motion(13));
+}

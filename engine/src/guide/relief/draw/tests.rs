@@ -182,3 +182,35 @@ fn the_number_of_threads_does_not_matter() {
     };
     assert_eq!(guide(1), guide(3));
 }
+
+#[test]
+fn ground_that_reaches_behind_the_camera_is_drawn_up_to_it() {
+    // A plane is seen through a homography, whatever the triangles it is cut into.
+    let (far, slope) = (0.02, 0.012);
+    let picture = Picture::from_fn(SIZE.0, SIZE.1, |x, y| wall(x as f32, y as f32));
+    let depth = DepthMap { inverse: Mask::from_fn(SIZE.0, SIZE.1, |_, y| far + slope * (y as f32 + 0.5)) };
+    let layers = Layers::cut::<Mask>(&picture, &[], &options()).with_depth(&depth);
+    // Half of the ground lies behind this camera, which looks down at what is left and rolls a little. In the nearest it sees are
+    // triangles that begin before it and end behind it.
+    let view = seen_from(Vec3::new(0.05, -0.1, 1.38), Quat::from_rotation_x(-0.1) * Quat::from_rotation_z(0.2));
+    let [x, y, one, inverse] = view.columns;
+    let to_source = glam::Mat3::from_cols(x, y + inverse * slope, one + inverse * far).inverse();
+    let frame = layers.guide(&motion(Some(view), 0), 160, 120);
+    let (mut compared, mut nearest) = (0, 0);
+    for v in 0..120 {
+        for u in 0..160 {
+            let seen = to_source * Vec3::new(u as f32 + 0.5, v as f32 + 0.5, 1.0);
+            let place = seen.truncate() / seen.z;
+            // Z of the view is 1 / z of the way back.
+            let inside = place.cmpgt(Vec2::splat(2.0)).all() && place.cmplt(Vec2::new(158.0, 118.0)).all();
+            if inside && seen.z > 0.0 && seen.z.recip() > 0.08 {
+                let (shown, truth) = (frame.rgb.at(u, v), wall(place.x - 0.5, place.y - 0.5));
+                assert!((0..3).all(|c| (shown[c] - truth[c]).abs() < 0.05), "{shown:?}, not {truth:?} at {u} {v}: {place}");
+                assert!(frame.coverage.at(u, v) > 0.5);
+                compared += 1;
+                nearest += usize::from(place.y > 49.0);
+            }
+        }
+    }
+    assert!(compared > 8000 && nearest > 3000, "{compared} {nearest}");
+}
