@@ -15,6 +15,7 @@ mod train;
 
 pub use arguments::{ModelChoice, Place};
 
+use allocator::LargeBlocks;
 use arguments::{Arguments, BenchOptions, Command, StudioOptions};
 use clap::Parser;
 use std::process::ExitCode;
@@ -23,13 +24,14 @@ use std::time::Instant;
 /// What the program does when it is started.
 pub fn main() -> ExitCode {
     let started = Instant::now();
-    allocator::keep_large_blocks();
     let arguments = Arguments::parse();
     let command = arguments.command.unwrap_or(Command::Studio(StudioOptions::default()));
+    let window = matches!(&command, Command::Studio(_) | Command::Bench(BenchOptions { studio: Some(_), .. }));
+    allocator::tune(if window { LargeBlocks::Return } else { LargeBlocks::Keep });
     // The studio's threads give way to its window, and their number is one of its settings.
-    let pool = match &command {
-        Command::Studio(_) | Command::Bench(BenchOptions { studio: Some(_), .. }) => Ok(()),
-        _ => arguments.threads.map_or(Ok(()), |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()),
+    let pool = match window {
+        true => Ok(()),
+        false => arguments.threads.map_or(Ok(()), |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()),
     };
     if pool.is_err() {
         eprintln!("kinebrush: --threads {} cannot be used; try a smaller number", arguments.threads.unwrap_or_default());
