@@ -21,14 +21,11 @@ const SMALLEST_TOLERANCE: f32 = 0.03;
 const LARGEST_TOLERANCE: f32 = 0.2;
 /// How many pixels' worth of belief there is that the light is as before.
 const LIGHT_BELIEF: f32 = 20.0;
+/// Pixels of a block that differ less than this from its middle belong to the same thing, luma; others count by [`UNLIKE`].
+const ALIKE: f32 = 0.08;
+const UNLIKE: f32 = 0.15;
 /// Steps smaller than this end a registration, px.
 const SMALL_STEP: f32 = 0.01;
-
-pub(super) fn kp(i: usize, default: f32) -> f32 {
-    static K: std::sync::OnceLock<Vec<f32>> = std::sync::OnceLock::new();
-    let k = K.get_or_init(|| std::env::var("KP").unwrap_or_default().split(',').map(|v| v.parse().unwrap_or(f32::NAN)).collect());
-    k.get(i).copied().filter(|v| v.is_finite()).unwrap_or(default)
-}
 
 pub(super) type Pixels = [[f32; SIDE]; SIDE];
 
@@ -100,22 +97,47 @@ fn cut(level: &Mask, at: Vec2, value: &mut Pixels, inside: &mut Pixels) -> bool 
 }
 
 /// As [`cut`], the block turned and scaled: its pixel at `offset` shows `at + shape * offset`.
+#[inline(always)]
 fn cut_warped(level: &Mask, at: Vec2, shape: Mat2, value: &mut Pixels, inside: &mut Pixels) {
-    let (right, bottom) = (level.width as f32, level.height as f32);
+    let size = Vec2::new(level.width as f32, level.height as f32);
+    let reach = (shape.x_axis.abs() + shape.y_axis.abs()) * MIDDLE;
+    let whole = (at - reach).cmpge(Vec2::ONE).all() && (at + reach).cmple(size - 2.0).all();
     for j in 0..SIDE {
         let start = at + shape * Vec2::new(-MIDDLE, j as f32 - MIDDLE);
+        if whole {
+            for i in 0..SIDE {
+                let p = start + shape.x_axis * i as f32 - 0.5;
+                let (x0, y0) = (p.x as usize, p.y as usize);
+                let (fx, fy) = (p.x - x0 as f32, p.y - y0 as f32);
+                let corner = y0 * level.width + x0;
+                let ([a, b], [c, d]) = (pair(&level.data, corner), pair(&level.data, corner + level.width));
+                let (above, below) = (a + fx * (b - a), c + fx * (d - c));
+                value[j][i] = above + fy * (below - above);
+            }
+            inside[j] = [1.0; SIDE];
+            continue;
+        }
         for i in 0..SIDE {
             let p = start + shape.x_axis * i as f32;
-            let within = p.x >= 0.0 && p.y >= 0.0 && p.x <= right && p.y <= bottom;
+            let within = p.cmpge(Vec2::ZERO).all() && p.cmple(size).all();
             inside[j][i] = f32::from(u8::from(within));
-            let (x, y) = ((p.x - 0.5).clamp(0.0, right - 1.0), (p.y - 0.5).clamp(0.0, bottom - 1.0));
-            let (x0, y0) = (x as usize, y as usize);
+            let p = (p - 0.5).clamp(Vec2::ZERO, size - 1.0);
+            let (x0, y0) = (p.x as usize, p.y as usize);
             let (x1, y1) = ((x0 + 1).min(level.width - 1), (y0 + 1).min(level.height - 1));
-            let (fx, fy) = (x - x0 as f32, y - y0 as f32);
+            let (fx, fy) = (p.x - x0 as f32, p.y - y0 as f32);
             let above = level.at(x0, y0) + fx * (level.at(x1, y0) - level.at(x0, y0));
             let below = level.at(x0, y1) + fx * (level.at(x1, y1) - level.at(x0, y1));
             value[j][i] = above + fy * (below - above);
         }
+    }
+}
+
+/// Two neighbours in a row, looked up with one check.
+#[inline(always)]
+fn pair(data: &[f32], at: usize) -> [f32; 2] {
+    match data.get(at..at + 2) {
+        Some(&[a, b]) => [a, b],
+        _ => [0.0; 2],
     }
 }
 
@@ -130,18 +152,21 @@ fn bell(deviation: f32) -> Pixels {
     })
 }
 
-/// The weights of a registration and of the judgement whether the middle is seen, and what they are judged by.
+/// Weights over a block, and the noise that residuals are judged by.
 pub(super) struct Bells {
+    /// Of a registration.
     wide: Pixels,
-    narrow: Pixels,
+    /// Of what tells the place of the very point.
     medium: Pixels,
+    /// Of whether it is seen.
+    narrow: Pixels,
     /// Deviation of a pixel that shows the same thing, luma: noise, compression, resampling.
     pub noise: f32,
 }
 
 impl Bells {
     pub fn new(noise: f32) -> Self {
-        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(kp(2, 3.0)), noise }
+        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(3.0), noise }
     }
 }
 
@@ -150,16 +175,18 @@ impl Template {
     pub fn new(level: &Mask, at: Vec2, shape: Mat2, bells: &Bells) -> Option<Self> {
         let mut inside = [[1.0; SIDE]; SIDE];
         let mut value = [[0.0; SIDE]; SIDE];
-        if shape == Mat2::IDENTITY {
-            cut(level, at, &mut value, &mut inside);
-        } else {
-            cut_warped(level, at, shape, &mut value, &mut inside);
-        }
+        dispatch(|| {
+            if shape == Mat2::IDENTITY {
+                cut(level, at, &mut value, &mut inside);
+            } else {
+                cut_warped(level, at, shape, &mut value, &mut inside);
+            }
+        });
         let mut template = Self { value, slope_x: [[0.0; SIDE]; SIDE], slope_y: [[0.0; SIDE]; SIDE], weight: bells.wide };
         let mut total = 0.0;
         let m = SIDE / 2;
         let middle = 0.25 * (value[m][m] + value[m][m - 1] + value[m - 1][m] + value[m - 1][m - 1]);
-        let (least, sharp) = (kp(0, 0.15), 1.0 / (kp(1, 0.08) * kp(1, 0.08)));
+        let sharp = 1.0 / (ALIKE * ALIKE);
         dispatch(|| {
             for j in 1..SIDE - 1 {
                 for i in 1..SIDE - 1 {
@@ -169,7 +196,7 @@ impl Template {
                 for i in 0..SIDE {
                     total += template.weight[j][i] * inside[j][i];
                     let unlike = (value[j][i] - middle) * (value[j][i] - middle) * sharp;
-                    template.weight[j][i] *= inside[j][i] * (least + (1.0 - least) / (1.0 + unlike * unlike));
+                    template.weight[j][i] *= inside[j][i] * (UNLIKE + (1.0 - UNLIKE) / (1.0 + unlike * unlike));
                 }
             }
         });
@@ -275,7 +302,7 @@ impl Template {
     /// See [`Fit::misfit`].
     #[inline(always)]
     fn misfit(&self, value: &Pixels, inside: &Pixels, light: Light, bells: &Bells) -> f32 {
-        let allowed = (kp(16, 3.0) * bells.noise).clamp(0.003, MISFIT_NOISE);
+        let allowed = (3.0 * bells.noise).clamp(0.003, MISFIT_NOISE);
         let (mut wrong, mut explained) = ([0.0f32; SIDE], [0.0f32; SIDE]);
         for j in 1..SIDE - 1 {
             for i in 0..SIDE {

@@ -24,7 +24,7 @@ const MAX_CARD: u64 = 8 << 20;
 struct Card {
     version: u32,
     clip_bytes: u64,
-    clip_changed_ns: u128,
+    clip_changed_ns: u64,
     options: TrackOptions,
     /// Of the file of tracks.
     crc32: u32,
@@ -57,11 +57,11 @@ pub fn track_clip_cached(path: &Path, options: &TrackOptions, progress: &mut dyn
 }
 
 /// Length and time of change; of a folder of pictures, over all of them.
-fn stamp(path: &Path) -> Result<(u64, u128)> {
+fn stamp(path: &Path) -> Result<(u64, u64)> {
     let cannot = |error: std::io::Error| Error::file(path, format_args!("cannot be read ({error}); check the path of the clip"));
     let of = |data: &std::fs::Metadata| {
         let changed = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        (data.len(), changed.map_or(0, |time| time.as_nanos()))
+        (data.len(), changed.map_or(0, |time| time.as_nanos() as u64))
     };
     // A pattern such as name_%04d.png is no file: its folder speaks for it.
     let folder = if path.exists() { path } else { crate::media::atomic::parent(path) };
@@ -70,7 +70,7 @@ fn stamp(path: &Path) -> Result<(u64, u128)> {
         return Ok(of(&data));
     }
     let ours = |name: &std::ffi::OsStr| name.to_string_lossy().contains(".tracks.") || name.to_string_lossy().starts_with(".kinebrush-");
-    let mut sum = (0u64, 0u128);
+    let mut sum = (0u64, 0u64);
     for entry in std::fs::read_dir(folder).map_err(cannot)?.flatten().filter(|entry| !ours(&entry.file_name())) {
         if let Ok(data) = entry.metadata() {
             let (bytes, changed) = of(&data);
@@ -80,7 +80,7 @@ fn stamp(path: &Path) -> Result<(u64, u128)> {
     Ok(sum)
 }
 
-fn load(path: &Path, clip_bytes: u64, clip_changed_ns: u128, options: &TrackOptions) -> Option<ClipTracks> {
+fn load(path: &Path, clip_bytes: u64, clip_changed_ns: u64, options: &TrackOptions) -> Option<ClipTracks> {
     let card_path = suffixed(path, "tracks.ron");
     if card_path.metadata().ok()?.len() > MAX_CARD {
         return None;
@@ -98,7 +98,7 @@ fn load(path: &Path, clip_bytes: u64, clip_changed_ns: u128, options: &TrackOpti
     (tracks.points == card.quality.len()).then_some(ClipTracks { tracks, quality: card.quality, cuts: card.cuts, stopped: false })
 }
 
-fn keep(path: &Path, clip_bytes: u64, clip_changed_ns: u128, options: &TrackOptions, result: &ClipTracks) -> Result<()> {
+fn keep(path: &Path, clip_bytes: u64, clip_changed_ns: u64, options: &TrackOptions, result: &ClipTracks) -> Result<()> {
     let archive = cached_tracks_path(path);
     result.tracks.save(&archive)?;
     let bytes = std::fs::read(&archive).map_err(|error| Error::file(&archive, error))?;

@@ -8,9 +8,9 @@ use crate::picture::Mask;
 /// Thumbnail's longer side.
 const SIDE: usize = 32;
 /// Cells by which a pan may shift a thumbnail.
-const SHIFT: isize = 6;
+const SHIFT: isize = 5;
 /// Thumbnails that correlate less than this, however shifted, show different things.
-const SAME: f32 = 0.45;
+const SAME: f32 = 0.6;
 /// Mean deviation below which a thumbnail shows nothing in particular, luma.
 const FLAT: f32 = 0.01;
 

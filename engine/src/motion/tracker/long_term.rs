@@ -13,7 +13,7 @@ use std::sync::Arc;
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
-use super::block::{Bells, Fit, Light, Prior, Template, kp};
+use super::block::{Bells, Fit, Light, Prior, Template};
 use super::cut::CutDetector;
 use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
 use super::pyramid::Pyramid;
@@ -39,8 +39,11 @@ const FEWEST_NEIGHBOURS: usize = 8;
 const HELPERS: [f32; 5] = [-28.0, -14.0, 0.0, 14.0, 28.0];
 /// Stiffness of a neighbourhood's shape against change within a frame, px^2.
 const STIFFNESS: f32 = 12.0;
-/// Say of a neighbour whose own place is wholly undetermined.
-const FLOOR: f32 = 0.06;
+/// Say of a neighbour whose own place is wholly undetermined, against that of one well determined: what surrounds a point on all sides
+/// weighs more than the one moving thing beside it that has texture.
+const FLOOR: f32 = 1.0;
+/// Share of [`TEXTURED`] below which a place has nothing of its own to be followed by.
+const BLANK: f32 = 0.02;
 /// The later sight is made anew after this many frames.
 const REFRESH: usize = 12;
 
@@ -54,12 +57,9 @@ struct Point {
     shape: Mat2,
     light: Light,
     neighbours: Vec<Neighbour>,
-    /// Place less what the neighbours said when it was last seen.
-    offset: Vec2,
     misfit: f32,
     certainty: f32,
     visible: bool,
-    hidden_for: usize,
     ended: bool,
 }
 
@@ -89,7 +89,6 @@ struct Outcome {
     place: Vec2,
     shape: Mat2,
     light: Light,
-    offset: Vec2,
     misfit: f32,
     certainty: f32,
     visible: bool,
@@ -157,10 +156,9 @@ impl LucasKanade {
             point.velocity = match (outcome.visible, point.visible) {
                 (true, true) => outcome.place - point.place,
                 // Nothing is known of what is hidden; what is found again starts anew.
-                _ => 0.9 * point.velocity,
+                _ => 0.6 * point.velocity,
             };
-            point.hidden_for = if outcome.visible { 0 } else { point.hidden_for + 1 };
-            (point.place, point.shape, point.light, point.offset) = (outcome.place, outcome.shape, outcome.light, outcome.offset);
+            (point.place, point.shape, point.light) = (outcome.place, outcome.shape, outcome.light);
             (point.misfit, point.certainty, point.visible) = (outcome.misfit, outcome.certainty, outcome.visible);
         }
         let states: Vec<(Vec2, f32)> = self.points.iter().map(|p| (p.place, if p.visible { p.certainty } else { 0.0 })).collect();
@@ -193,12 +191,18 @@ impl LucasKanade {
     fn follow(&self, point: &Point, last: &Pyramid, now: &Pyramid) -> Option<Followed> {
         let from = point.place;
         let steady = self.chase(last, now, from, point.velocity, 2)?;
-        let searched = self.chase(last, now, from, Vec2::ZERO, LEVELS);
+        // What is found at once beyond doubt needs no wider search.
+        let doubtful = steady.misfit > 0.7 || steady.information < TEXTURED;
+        let searched = doubtful.then(|| self.chase(last, now, from, Vec2::ZERO, LEVELS)).flatten();
         let fit = match searched {
             Some(other) if (other.place - steady.place).length() > 0.5 && other.misfit < 0.9 * steady.misfit => other,
             _ => steady,
         };
         let Fit { place, misfit, information, residual, .. } = fit;
+        if information < BLANK * TEXTURED {
+            // Nothing here tells a place; what the coarse sizes saw was something else nearby.
+            return Some(Followed { place: from + 0.5 * point.velocity, certainty: 0.0, residual });
+        }
         let back = self.chase(now, last, place, from - place + 0.3 * point.velocity.clamp_length_max(2.0), 2);
         let apart = back.map_or(4.0, |back| (back.place - from).length());
         let certainty = information / (information + TEXTURED) * (-apart * apart).exp() / (1.0 + (0.5 * misfit).powi(4));
@@ -223,25 +227,23 @@ impl LucasKanade {
 
     /// Everything that is known of a point brought together.
     fn settle(&self, point: &Point, own: Option<Followed>, followed: &[Option<Followed>], now: &Pyramid) -> Outcome {
-        let voices: Vec<Voice> = point
-            .neighbours
-            .iter()
-            .filter_map(|n| {
-                let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + kp(5, FLOOR)) })
-            })
+        let heard = || point.neighbours.iter().filter_map(|n| Some((n, followed[n.index]?)));
+        // How much of what the neighbours say rests on something to be seen.
+        let sure: f32 = heard().map(|(n, heard)| n.say() * heard.certainty).sum();
+        let mut voices: Vec<Voice> = heard()
+            .map(|(n, heard)| Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
             .collect();
-        // As before, where nobody has anything to say.
-        let mut voices = voices;
-        voices.push(Voice { from: Vec2::ZERO, place: point.place + point.velocity, say: kp(6, 0.05) });
-        let voices = voices;
+        // As before, where nobody has anything to say: blank places rest until they are seen to move. What is hidden has long not been asked.
+        let flat = (1.0 - 10.0 * own.map_or(1.0, |own| own.certainty)).max(0.0);
+        let say = if point.visible { 0.05 + flat } else { 0.01 };
+        voices.push(Voice { from: Vec2::ZERO, place: point.place + (1.0 - flat) * point.velocity, say });
         let total: f32 = voices.iter().map(|voice| voice.say).sum();
         // What the neighbourhood may be doing: as the point itself, or as its neighbours one by one.
         let mut starts: Vec<Vec2> = own.iter().map(|own| own.place).collect();
         starts.push(point.place + point.velocity);
         let mut by_say: Vec<(f32, Vec2)> = voices.iter().map(|voice| (voice.say, voice.place - point.shape * voice.from)).collect();
         by_say.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        starts.extend(by_say.iter().take(6).map(|(_, place)| *place));
+        starts.extend(by_say.iter().take(4).map(|(_, place)| *place));
         let mut agreements: Vec<Consensus> = Vec::new();
         for start in &starts {
             if let Some(found) = consensus(&voices, *start, point.shape, STIFFNESS)
@@ -269,34 +271,43 @@ impl LucasKanade {
         if options.is_empty() {
             options.push((lonely.place, lonely));
         }
+        let mut cached = None;
         for (start, agreed) in options {
-            let outcome = self.judge(point, start, &agreed, now, &inside);
+            let outcome = self.judge(point, start, &agreed, now, &inside, sure, &mut cached);
             // Whoever disagrees with everybody must look clearly better.
             let share = agreed.support / total.max(0.01);
             let sudden = (agreed.place - point.place - point.velocity).length_squared();
-            let price =
-                outcome.misfit.min(6.0).powi(2) - kp(8, 1.5) * share.clamp(0.003, 1.0).ln() + kp(7, 0.7) * (1.0 + 0.25 * sudden).ln();
+            let misfit = if outcome.visible { outcome.misfit } else { LOST };
+            let price = misfit.powi(2) - 4.0 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
             if best.as_ref().is_none_or(|(least, _)| price < *least) {
                 best = Some((price, outcome));
             }
         }
         match best {
             Some((_, outcome)) => outcome,
-            None => self.judge(point, lonely.place, &lonely, now, &inside),
+            None => self.judge(point, lonely.place, &lonely, now, &inside, sure, &mut cached),
         }
     }
 
     /// The point registered against its sights near `start`, with what the neighbours agree on as prior.
-    fn judge(&self, point: &Point, start: Vec2, agreed: &Consensus, now: &Pyramid, inside: &dyn Fn(Vec2) -> bool) -> Outcome {
+    fn judge(
+        &self,
+        point: &Point,
+        start: Vec2,
+        agreed: &Consensus,
+        now: &Pyramid,
+        inside: &dyn Fn(Vec2) -> bool,
+        sure: f32,
+        cached: &mut Option<(Mat2, Template)>,
+    ) -> Outcome {
         let alone = agreed.support <= 0.01;
         let variance = agreed.spread * agreed.spread + 0.1 + if point.visible { 0.0 } else { 0.5 };
-        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { kp(9, 6.0) / variance } };
+        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { 0.5 / variance } };
         let shape = agreed.shape;
         let mut outcome = Outcome {
             place: agreed.place,
             shape,
             light: point.light,
-            offset: Vec2::ZERO,
             misfit: 9.0,
             certainty: 0.0,
             visible: false,
@@ -314,12 +325,18 @@ impl LucasKanade {
                 let fit = coarse.zip(level).and_then(|(t, level)| t.find(level, near * 0.5, Some(prior), point.light, 6, &self.bells));
                 near = fit.map_or(near, |fit| fit.place * 2.0);
             }
-            let Some(template) = appearance.sight.template(appearance.at, relative, 0, &self.bells) else { continue };
+            let again = cached.take().filter(|(shape, _)| std::ptr::eq(appearance, &point.first) && alike(*shape, relative));
+            let template =
+                again.map(|(_, template)| template).or_else(|| appearance.sight.template(appearance.at, relative, 0, &self.bells));
+            let Some(template) = template else { continue };
             let light = Light {
                 gain: point.light.gain / appearance.light.gain,
                 bias: point.light.bias - point.light.gain / appearance.light.gain * appearance.light.bias,
             };
             let Some(fit) = template.find(&now.levels[0], near, Some(prior), light, 8, &self.bells) else { continue };
+            if std::ptr::eq(appearance, &point.first) {
+                *cached = Some((relative, template));
+            }
             // The first sight is believed unless the later one is clearly better.
             if fit.misfit < 0.75 * outcome.misfit {
                 information = fit.information;
@@ -340,7 +357,7 @@ impl LucasKanade {
             outcome.place = agreed.place;
             outcome.light = point.light;
         }
-        let supported = if alone { 0.0 } else { 0.5 / (1.0 + 4.0 * variance) };
+        let supported = if alone { 0.0 } else { 0.5 / (1.0 + 4.0 * variance) * sure / (sure + 1.0) };
         let determined = information / (information + TEXTURED);
         outcome.certainty = if outcome.visible { determined / (1.0 + (0.5 * outcome.misfit).powi(4)) } else { 0.0 };
         outcome.quality =
@@ -385,11 +402,9 @@ impl LucasKanade {
                 shape: Mat2::IDENTITY,
                 light: Light::SAME,
                 neighbours: Vec::new(),
-                offset: Vec2::ZERO,
                 misfit: 0.0,
                 certainty: certainties[k],
                 visible: inside,
-                hidden_for: 0,
                 ended: false,
             });
             if k < waiting.len() {
@@ -408,13 +423,19 @@ impl LucasKanade {
                 for n in &mut list {
                     let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
                     let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
-                    n.strife = (along.fold(0.0, f32::max) / kp(3, 0.05)).min(kp(4, 3.5));
+                    n.strife = (along.fold(0.0, f32::max) / 0.05).min(3.5);
                 }
                 list
             })
             .collect();
         self.points[start..].iter_mut().zip(lists).for_each(|(point, list)| point.neighbours = list);
     }
+}
+
+/// Whether two shapes of a block differ by less than a fraction of a pixel at its rim.
+fn alike(a: Mat2, b: Mat2) -> bool {
+    let apart = a - b;
+    apart.x_axis.length() + apart.y_axis.length() < 0.005
 }
 
 impl PointTracker for LucasKanade {

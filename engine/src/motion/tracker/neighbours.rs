@@ -42,8 +42,7 @@ pub(super) struct Voice {
 
 /// How far a neighbour `from` away may be off and still count as agreeing, px.
 pub(super) fn tolerance(from: Vec2) -> f32 {
-    use super::block::kp;
-    kp(12, 0.5) + kp(13, 0.025) * from.length()
+    0.5 + 0.025 * from.length()
 }
 
 /// The motion that those near `start` agree on, beginning with `shape`.
@@ -52,7 +51,7 @@ pub(super) fn consensus(voices: &[Voice], start: Vec2, shape: Mat2, stiffness: f
     let mut found = None;
     for pass in 0..4 {
         // First loosely, then strictly.
-        let looseness = [3.0f32, 2.0, 1.0, 1.0][pass].min(super::block::kp(14, 3.0));
+        let looseness = [3.0, 2.0, 1.0, 1.0][pass];
         let weight = |voice: &Voice| {
             let allowed = looseness * tolerance(voice.from);
             let doubt = 1.0 / (1.0 + (voice.place - shape * voice.from - place).length_squared() / (allowed * allowed));
