@@ -21,6 +21,11 @@ struct View {
     columns: u32,
     // The correction is `(byte - 127) / 127 * range`.
     range: f32,
+    // From inverse depth to the depth buffer, and inverse depth that a moderate camera move shifts by one px.
+    nearness: f32,
+    unit: f32,
+    // How the camera sees a place: (X, Y, Z) = eye * (x, y, 1, inverse depth), shown at (X, Y) / Z.
+    eye: array<vec4f, 4>,
 }
 
 struct Sheet {
@@ -152,6 +157,63 @@ fn own_of(layer: u32, frame: vec2f) -> vec2f {
         }
     }
     return own;
+}
+
+// Where a layer's motion takes a source place.
+fn moved(layer: u32, place: vec2f) -> vec2f {
+    if (datum(4u * layer + 1u).z > 0.0) {
+        return bent(layer, place);
+    }
+    let matrix = datum(4u * layer + 2u);
+    return mat2x2f(matrix.xy, matrix.zw) * place + datum(4u * layer + 3u).zw;
+}
+
+struct Corner {
+    @location(0) place: vec2f,
+    @location(1) inverse_depth: f32,
+    @location(2) alpha: f32,
+}
+
+struct DeepFragment {
+    @builtin(position) position: vec4f,
+    // Where it is in the source, and X, Y, Z of the frame.
+    @location(0) own: vec2f,
+    @location(1) seen: vec3f,
+    @location(2) alpha: f32,
+    @location(3) @interpolate(flat) layer: u32,
+}
+
+const RIM: u32 = 0x80000000u;
+const BACK: u32 = 0x40000000u;
+
+// A corner of a sheet; the instance's number says of which one. The depth buffer holds inverse depths.
+@vertex
+fn deep_vertex(in: Corner, @builtin(instance_index) number: u32) -> DeepFragment {
+    let layer = number & 0xffffffu;
+    let place = moved(layer, in.place);
+    let seen = view.eye[0].xyz * place.x + view.eye[1].xyz * place.y + view.eye[2].xyz + view.eye[3].xyz * in.inverse_depth;
+    var near = in.inverse_depth;
+    if ((number & BACK) != 0u) {
+        // Where front and back are as far, the front counts.
+        near *= 0.999;
+    }
+    if (layer > 0u) {
+        // Only what is clearly nearer hides an object.
+        near = max(1.15 * near, near + 6.0 * view.unit * seen.z);
+    }
+    let clip = vec4f(seen.xy * view.clip_scale + seen.z * view.clip_offset, near * view.nearness, seen.z);
+    return DeepFragment(clip, in.place, seen, select(1.0, in.alpha, (number & RIM) != 0u), layer);
+}
+
+@fragment
+fn deep(in: DeepFragment) -> @location(0) vec4f {
+    let uv = (in.own - sheet.origin) * sheet.inverse_size;
+    let c = average(texels, uv, dpdx(in.own) * sheet.inverse_size, dpdy(in.own) * sheet.inverse_size);
+    let frame = in.seen.xy / in.seen.z;
+    if (in.layer == 0u) {
+        return out(c.rgb * in.alpha, in.alpha, frame);
+    }
+    return out(min(c.rgb, vec3f(c.a)), c.a, frame);
 }
 
 fn reach_at(place: vec2f) -> u32 {

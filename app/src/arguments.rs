@@ -21,6 +21,8 @@ pub enum Command {
     Studio(StudioOptions),
     /// Render a project to an MP4 (or to a folder of PNG frames if OUT ends in `/`).
     Render(RenderOptions),
+    /// Estimate how near each pixel of a picture is, as a 16-bit PNG whose white is near.
+    Depth(DepthOptions),
     /// Follow points through a clip and keep their tracks as .npz (`tracks`, `visibility`).
     Track(TrackOptions),
     /// Measure: a model on held-out synthetic clips, or one of the things named below.
@@ -91,6 +93,21 @@ pub struct RenderOptions {
 }
 
 #[derive(Args)]
+pub struct DepthOptions {
+    /// The picture.
+    pub picture: PathBuf,
+    /// The PNG to write.
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Folder of a Depth Anything V2 checkpoint: config.json and model.safetensors as published for transformers.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// cpu, cuda, cuda:N or metal.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
 pub struct TrackOptions {
     /// The clip: a video, a GIF, or a folder or run of pictures.
     pub clip: PathBuf,
@@ -129,8 +146,30 @@ pub struct EvalOptions {
 pub enum EvalSubject {
     /// Camera moves on real depth: a picture of a stereo pair seen from where the other one was taken.
     Camera(EvalCameraOptions),
+    /// A clip made again from its first frame and the tracks of its points.
+    Reconstruct(EvalReconstructOptions),
     /// The tracker: on synthetic clips with exact tracks, on a filmed clip there and back, and its speed.
     Track(EvalTrackOptions),
+}
+
+#[derive(Args)]
+pub struct EvalReconstructOptions {
+    /// The clip.
+    pub clip: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Its tracks (.npz, px of the clip); it is tracked on a grid of 50 points along the longer side if not given.
+    #[arg(long)]
+    pub tracks: Option<PathBuf>,
+    /// Frames from the first on; all if not given.
+    #[arg(long)]
+    pub frames: Option<usize>,
+    /// Where to put a contact sheet (PNG): clip, first frame, guide, ours.
+    #[arg(long)]
+    pub sheet: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelChoice,
 }
 
 #[derive(Args)]

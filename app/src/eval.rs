@@ -1,6 +1,7 @@
 //! `kinebrush eval`: a model by default, or what is named instead of one; each has a module of its own.
 
 mod camera;
+mod reconstruct;
 mod track;
 
 use crate::arguments::{EvalModelOptions, EvalOptions, EvalSubject};
@@ -12,6 +13,7 @@ pub fn run(options: &EvalOptions) -> anyhow::Result<()> {
     match &options.subject {
         None => model(&options.model),
         Some(EvalSubject::Camera(options)) => camera::run(options),
+        Some(EvalSubject::Reconstruct(options)) => reconstruct::run(options),
         Some(EvalSubject::Track(options)) => track::run(options),
     }
 }

@@ -5,6 +5,7 @@
 mod allocator;
 mod arguments;
 mod bench;
+mod depth;
 mod eval;
 mod models;
 mod render;
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
             studio::start::run(studio::Options { file, model, threads: arguments.threads, folders: None, file_windows: true })
         }
         Command::Render(options) => render::run(&options),
+        Command::Depth(options) => depth::run(&options),
         Command::Track(options) => track::run(&options),
         Command::Eval(options) => eval::run(&options),
         Command::Models(options) => models::run(&options),

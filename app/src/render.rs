@@ -24,6 +24,7 @@ pub fn run(options: &RenderOptions) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or(project.seed);
     let mut renderer = Renderer::new(&project, &picture, checkpoint.as_ref(), &device, options.size, seed)
         .with_context(|| options.project.display().to_string())?;
+    renderer.notes().iter().for_each(|note| eprintln!("note: {note}"));
     let (width, height) = renderer.output_size();
     let mut sink = output.create(width, height, FPS)?;
     let bar = ProgressBar::new(frames as u64);

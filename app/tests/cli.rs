@@ -24,7 +24,7 @@ fn refused(arguments: &[&str]) -> String {
 #[test]
 fn every_preset_renders_with_sketch_to_an_h264_file() {
     let folder = tempfile::tempdir().unwrap();
-    for preset in ["cat", "coffee", "rocket", "pan"] {
+    for preset in ["cat", "coffee", "rocket", "pan", "turn"] {
         let out = folder.path().join(format!("{preset}.mp4"));
         let done =
             kinebrush(&["render", &format!("presets/{preset}.ron"), "-o", out.to_str().unwrap(), "--frames", "5", "--size", "160x106"]);

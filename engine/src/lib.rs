@@ -11,6 +11,7 @@ pub mod media;
 pub mod model;
 pub mod motion;
 pub mod picture;
+pub mod priority;
 pub mod stream;
 pub mod train;
 

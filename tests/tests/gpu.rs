@@ -8,18 +8,19 @@ use eframe::egui::{self, Color32, vec2};
 use eframe::egui_wgpu::{RenderState, RendererOptions, wgpu};
 use egui_kittest::Harness;
 use egui_kittest::wgpu::{WgpuTestRenderer, create_render_state, default_wgpu_setup};
-use glam::{Affine2, Vec2};
+use glam::{Affine2, Quat, Vec2, Vec3};
 use half::f16;
 use kinebrush::studio::action::Compare;
 use kinebrush::studio::gpu::{self, GuideRenderer, Liquify, Paint, Prepared, ScreenFromLive};
 use kinebrush_engine::guide::detail::enlarged;
 use kinebrush_engine::guide::layers::{CutOptions, Fill, Layers};
 use kinebrush_engine::media::picture_file::{load_picture, save_png};
-use kinebrush_engine::motion::FrameMotion;
-use kinebrush_engine::motion::Project;
+use kinebrush_engine::motion::camera::{Camera, Lens, View};
+use kinebrush_engine::motion::depth::DepthMap;
 use kinebrush_engine::motion::layer_motion::LayerMotion;
 use kinebrush_engine::motion::region::Region;
 use kinebrush_engine::motion::scene::Scene;
+use kinebrush_engine::motion::{FrameMotion, Project};
 use kinebrush_engine::picture::{Mask, Picture};
 use kinebrush_engine::stream::live::Correction;
 
@@ -156,6 +157,54 @@ fn presets_look_as_the_warp_does() {
             assert!(psnr >= least_db, "{name} frame {frame}: {psnr} dB");
         }
     }
+}
+
+/// A wall that slants away with a box before it, in whose place the picture shows a red disc.
+fn deep_scene() -> (Layers, Lens) {
+    let (picture, disc) = disc();
+    let inverse = Mask::from_fn(192, 128, |x, y| if disc.at(x, y) > 0.5 { 0.5 } else { 0.1 + 0.0008 * x as f32 });
+    let region = Mask::from_fn(192, 128, |x, y| f32::from((130..160).contains(&x) && (30..70).contains(&y)));
+    let lens = Lens { focal_px: 200.0, principal_px: Vec2::new(96.0, 64.0) };
+    (cut(&picture, &[region]).with_depth(&DepthMap { inverse }), lens)
+}
+
+#[test]
+fn a_camera_sees_what_the_relief_shows() {
+    let (layers, lens) = deep_scene();
+    let card = card();
+    let mut renderer = GuideRenderer::new(&card.device, &card.queue, wgpu::TextureFormat::Rgba8Unorm);
+    let mut paint = plain(&layers, still(1));
+    let bent = LayerMotion::Affine(Affine2::from_scale_angle_translation(Vec2::splat(1.05), 0.1, Vec2::new(-30.0, 12.0)));
+    for (i, (position, turn, object)) in [
+        (Vec3::X * 0.15, 0.0, LayerMotion::STILL),
+        (Vec3::new(-0.1, 0.05, 0.5), 0.02, bent.clone()),
+        (Vec3::new(0.0, 0.0, -0.6), -0.03, bent),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let camera = Camera { position, rotation: Quat::from_rotation_y(turn), lens };
+        paint.motion = FrameMotion { view: Some(View::new(&lens, &camera)), ..FrameMotion::flat(LayerMotion::STILL, vec![object]) };
+        let truth = layers.guide(&paint.motion, 192, 128).rgb;
+        let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+        show(&ours, &format!("deep-{i}.png"));
+        show(&truth, &format!("deep-{i}-cpu.png"));
+        let flat = layers.guide(&FrameMotion { view: None, ..paint.motion.clone() }, 192, 128).rgb;
+        let (psnr, without) = (psnr_db(&truth, &ours), psnr_db(&truth, &flat));
+        println!("in depth {i}: {psnr:.1} dB, without {without:.1} dB");
+        assert!(psnr >= 40.0 && without < 25.0, "{i}: {psnr} dB, {without} dB");
+    }
+    // A correction is added to it as to any frame.
+    let change = correction(64, 44);
+    let guide = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    (paint.correction, paint.correction_id) = (Some(Arc::new(change.clone())), 1);
+    let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    assert!(psnr_db(&corrected(&guide, &change), &ours) >= 40.0);
+    // At rest it is the source.
+    paint.correction = None;
+    paint.motion = FrameMotion { view: Some(View { columns: [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO] }), ..still(1) };
+    let ours = renderer.render_to_picture(&card.device, &card.queue, &paint, 192, 128).unwrap();
+    assert!(largest_difference(&ours, &layers.guide(&still(1), 192, 128).rgb) <= 1.0 / 255.0);
 }
 
 /// Of the soft disc that is dragged.

@@ -53,7 +53,8 @@ fn every_preset_loads_and_moves_what_it_says() {
         let scene = Scene::new(&project, 384, 256).unwrap();
         let mut field = scene.track_field(50);
         scene.advance(&mut field, 0);
-        scene.advance(&mut field, project.frames - 1);
+        // Half way: what goes back and forth is where it began at the end.
+        scene.advance(&mut field, project.frames / 2);
         let (first, last) = (field.frame(0).unwrap(), field.frame(1).unwrap());
         assert!(first.visible.iter().all(|visible| *visible), "{name}: frame 0 is the picture");
         let moved = |i: usize| first.positions[i].distance(last.positions[i]);

@@ -99,3 +99,39 @@ fn a_video_of_another_shape_shows_the_middle_undistorted() {
     assert!((found.0 - 68.0).abs() < 1.5 && (found.1 - 50.0).abs() < 1.5, "{found:?}");
     assert!((frames[15].at(90, 90)[0] - picture.at(122, 90)[0]).abs() < 0.01);
 }
+
+#[test]
+fn two_strokes_a_pin_and_a_camera_render_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, picture) = project(folder.path());
+    // A camera that goes 0.1 to the right before a wall 2 units away: 160 px wide at 60 degrees, 6.93 px.
+    let text = |camera: &str| {
+        format!(
+            "(version: 1, image: \"p.png\", frames: 16, seed: 3, strokes: [
+                (region: Disc(center: (40, 50), radius: 14), path: [(0, 40, 50), (12, 100, 50)]),
+                (region: Disc(center: (120, 20), radius: 10, softness: 0.5), path: [(0, 120, 20), (12, 120, 24)])],
+            pins: [Disc(center: (130, 80), radius: 10)], {camera})"
+        )
+    };
+    let camera = "camera: (depth: Shape(Backdrop(distance: 2)), fov_deg: 60,
+        keys: [(frame: 0), (frame: 12, position: (0.1, 0, 0))])";
+    let frames = |text: String| {
+        std::fs::write(folder.path().join("c.ron"), text).unwrap();
+        let project = Project::load(folder.path().join("c.ron")).unwrap();
+        let mut renderer = Renderer::new(&project, &picture, None, &Device::Cpu, None, project.seed).unwrap();
+        assert!(renderer.notes().is_empty(), "{:?}", renderer.notes());
+        (0..4).flat_map(|_| renderer.next_chunk().unwrap().to_vec()).collect::<Vec<Picture>>()
+    };
+    let (flat, moved) = (frames(text("")), frames(text(camera)));
+    assert!(flat[0] == moved[0], "at rest the camera changes nothing");
+    for frame in [6, 12, 15] {
+        let (still, seen) = (centre(&flat[frame]), centre(&moved[frame]));
+        let way = 6.93 * if frame == 6 { 0.5 } else { 1.0 };
+        assert!((still.0 - seen.0 - way).abs() < 0.7 && (still.1 - seen.1).abs() < 0.7, "{frame}: {still:?} {seen:?}");
+    }
+    // The picture's surface goes along, pins and all; it is a ramp of 1/800 per px.
+    for (x, y) in [(120, 80), (30, 20), (60, 85)] {
+        let (a, b) = (flat[12].at(x, y)[0], moved[12].at(x, y)[0]);
+        assert!((b - a - 6.93 / 800.0).abs() < 0.003, "({x}, {y}): {a} {b}");
+    }
+}

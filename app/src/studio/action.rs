@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kinebrush_engine::stream::live::{Clock, Hand};
 
+use super::dialogs::Purpose;
 use super::document::{Selection, Work};
 
 /// Something the artist wants.
@@ -48,14 +49,24 @@ pub enum Action {
     Open(PathBuf),
     /// Ask for a file to open.
     AskOpen,
+    /// Ask for a file for something else.
+    Ask(Purpose),
     /// Take the picture in the clipboard.
     Paste,
     /// Write the project where it came from, or ask.
     Save,
     /// Ask where to write the project.
     SaveAs,
+    /// Open or close the camera panel.
+    ToggleCamera,
     /// Open or close a page.
     Show(Page),
+    /// Show or hide the clip panel.
+    ToggleClip,
+    /// Ask for a clip to open.
+    AskClip,
+    /// Open a clip beside the picture.
+    OpenClip(PathBuf),
     /// Close the window, asking first if something would be lost.
     Quit,
 }

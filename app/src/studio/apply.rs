@@ -50,6 +50,7 @@ impl Studio {
             Action::SetCompare(compare) => self.player.compare = compare,
             Action::Open(path) => self.leave(Next::Open(path)),
             Action::AskOpen => self.ask(Purpose::Open),
+            Action::Ask(purpose) => self.ask(purpose),
             Action::Paste => self.files.clipboard = Some(paste::read_clipboard(self.strings(), self.wake.clone())),
             Action::Save => match self.document.as_ref().map(|document| document.path().map(Path::to_owned)) {
                 Some(Some(path)) => self.save(path),
@@ -57,12 +58,21 @@ impl Studio {
                 None => {}
             },
             Action::SaveAs => self.ask(Purpose::Save { suggested: self.suggested_path() }),
+            Action::ToggleCamera => {
+                if self.document.is_some() {
+                    self.camera.toggle();
+                }
+            }
             Action::Show(page) => {
                 if page == Page::Export {
                     self.exports.offer(self.player.shown_take().map_or(What::Project, |(take, _)| What::Take(take)));
                 }
                 self.page = page;
             }
+            Action::ToggleClip => self.clip.open = !self.clip.open,
+            Action::AskClip => self.ask(Purpose::Clip),
+            Action::OpenClip(_) if self.document.is_none() => self.toasts.info(clip::NO_PICTURE),
+            Action::OpenClip(path) => self.clip.open_clip(&path, self.wake.clone()),
             Action::Quit => self.leave(Next::Close),
         }
     }
@@ -107,6 +117,8 @@ impl Studio {
     pub(super) fn set_document(&mut self, document: Document) {
         let (picture, project, revision) = (document.picture().clone(), document.project().clone(), document.revision());
         self.player.reset();
+        // Another picture: its own clip is found by its project.
+        self.clip.close_clip();
         (self.last_view, self.failed_at) = (None, None);
         self.uploads.open(picture.clone());
         self.model.send(Command::Open { picture, project, revision });
@@ -150,9 +162,13 @@ impl Studio {
                 }
             }
         }
+        while let Some(problem) = self.clip.problem() {
+            self.toasts.error(problem);
+        }
         self.uploads.poll();
         self.poll_files();
-        self.exports.poll(&mut self.toasts, Strings::of(self.settings.language));
+        self.poll_camera();
+        self.exports.poll(self.player.state == State::Running, &mut self.toasts, Strings::of(self.settings.language));
         if let Some(error) = self.replay.as_mut().and_then(Replay::poll) {
             self.toasts.warning(error);
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui::{self, Id, Key, Modal, RichText, TextEdit};
 
+use super::camera::CameraFile;
 use super::document::job::{Job, Wake};
 use super::strings::Strings;
 use super::theme;
@@ -44,6 +45,8 @@ pub enum Dialog {
 pub enum Purpose {
     /// To be opened.
     Open,
+    /// A clip, to be opened beside the picture.
+    Clip,
     /// The project is saved there; the folder and name to begin with.
     Save {
         /// A path, or just a name.
@@ -52,6 +55,13 @@ pub enum Purpose {
     /// A video is written there.
     Export {
         /// A path, or just a name.
+        suggested: PathBuf,
+    },
+    /// A file of the camera panel.
+    Camera {
+        /// Which.
+        file: CameraFile,
+        /// A path, or just a name; empty for one to be read.
         suggested: PathBuf,
     },
 }
@@ -82,8 +92,10 @@ impl Dialog {
     /// The dialog that is shown where the system has no file window.
     pub fn path(purpose: Purpose) -> Self {
         let text = match &purpose {
-            Purpose::Open => String::new(),
-            Purpose::Save { suggested } | Purpose::Export { suggested } => suggested.display().to_string(),
+            Purpose::Open | Purpose::Clip => String::new(),
+            Purpose::Save { suggested } | Purpose::Export { suggested } | Purpose::Camera { suggested, .. } => {
+                suggested.display().to_string()
+            }
         };
         Self::Path { purpose, text }
     }
@@ -113,8 +125,12 @@ impl Dialog {
                 Self::Path { purpose, text } => {
                     let (title, verb) = match purpose {
                         Purpose::Open => (texts.path_open_title, texts.path_open),
+                        Purpose::Clip => (texts.path_clip_title, texts.path_open),
                         Purpose::Save { .. } => (texts.path_save_title, texts.path_save),
                         Purpose::Export { .. } => (texts.path_export_title, texts.path_save),
+                        Purpose::Camera { file: CameraFile::Depth, .. } => (texts.path_depth_title, texts.path_open),
+                        Purpose::Camera { file: CameraFile::Import, .. } => (texts.path_camera_in_title, texts.path_open),
+                        Purpose::Camera { file: CameraFile::Export, .. } => (texts.path_camera_out_title, texts.path_save),
                     };
                     text_ui(ui, title, texts.path_text);
                     let label = ui.label(texts.path_label);
@@ -140,7 +156,7 @@ impl Dialog {
 }
 
 /// The path in a text field, as a file manager or a terminal gives it: perhaps in quotes, perhaps with `~` or `file://`.
-fn typed_path(text: &str, purpose: &Purpose) -> Option<PathBuf> {
+pub(super) fn typed_path(text: &str, purpose: &Purpose) -> Option<PathBuf> {
     let text = text.trim();
     let text = text.strip_prefix(['"', '\'']).and_then(|text| text.strip_suffix(['"', '\''])).unwrap_or(text);
     let text = text.strip_prefix("file://").unwrap_or(text);
@@ -194,12 +210,23 @@ pub fn choose_file(purpose: Purpose, strings: &'static Strings, wake: Wake) -> J
         let pictures = ["png", "jpg", "jpeg", "webp"];
         let dialog = rfd::FileDialog::new();
         Ok(match purpose {
+            Purpose::Clip => dialog.set_title(texts.path_clip_title).add_filter(super::clip::FILTER, &super::clip::CLIPS).pick_file(),
             Purpose::Open => dialog
                 .set_title(texts.path_open_title)
                 .add_filter(texts.filter_all, &[&pictures[..], &["ron"]].concat())
                 .add_filter(texts.filter_pictures, &pictures)
                 .add_filter(texts.filter_projects, &["ron"])
                 .pick_file(),
+            Purpose::Camera { file: CameraFile::Depth, .. } => {
+                dialog.set_title(texts.path_depth_title).add_filter(texts.filter_depth, &["png", "exr", "npz"]).pick_file()
+            }
+            Purpose::Camera { file: CameraFile::Import, .. } => {
+                dialog.set_title(texts.path_camera_in_title).add_filter(texts.filter_camera, &["json"]).pick_file()
+            }
+            Purpose::Camera { file: CameraFile::Export, ref suggested } => {
+                let name = suggested.file_name().unwrap_or_default().to_string_lossy();
+                dialog.set_title(texts.path_camera_out_title).add_filter(texts.filter_camera, &["json"]).set_file_name(name).save_file()
+            }
             Purpose::Save { ref suggested } | Purpose::Export { ref suggested } => {
                 let saves = matches!(purpose, Purpose::Save { .. });
                 let dialog = match saves {

@@ -59,9 +59,10 @@ impl Exports {
         self.jobs.insert(0, (self.count, ExportJob::spawn(options, checkpoint, move || wake()), JobState::Running));
     }
 
-    /// Takes in what the jobs came to; a message for each that is over.
-    pub fn poll(&mut self, toasts: &mut Toasts, strings: &Strings) {
+    /// Takes in what the jobs came to, a message for each that is over; `beside` says whether video is made meanwhile.
+    pub fn poll(&mut self, beside: bool, toasts: &mut Toasts, strings: &Strings) {
         for (_, job, state) in self.jobs.iter_mut().filter(|(_, _, state)| *state == JobState::Running) {
+            job.give_way(beside);
             let progress = job.progress();
             if let Some(left) = progress.seconds_left
                 && progress.frame < progress.frames

@@ -124,7 +124,7 @@ impl Studio {
     pub(super) fn dropped(&mut self, ctx: &egui::Context) {
         let dropped = ctx.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
         if let Some(path) = dropped {
-            self.act(Action::Open(path));
+            self.act(if clip::is_clip(&path) { Action::OpenClip(path) } else { Action::Open(path) });
         }
         // Back from another program, which may have moved the picture.
         let focused = ctx.input(|input| input.focused);
@@ -242,7 +242,9 @@ impl Studio {
             }
             Answer::Path(Purpose::Open, path) => self.leave(Next::Open(path)),
             Answer::Path(Purpose::Save { .. }, path) => self.save(path),
+            Answer::Path(Purpose::Clip, path) => self.act(Action::OpenClip(path)),
             Answer::Path(Purpose::Export { .. }, path) => self.set_export_path(&path),
+            Answer::Path(Purpose::Camera { file, .. }, path) => self.camera_file(file, &path),
         }
     }
 

@@ -23,17 +23,21 @@ use super::strings::Strings;
 use super::theme::{self, Tokens, space};
 
 /// Projects in the program, in the order they are shown; paths as they lie below the data folder.
-const PRESETS: [(&str, &str); 4] = [
+const PRESETS: [(&str, &str); 6] = [
     ("presets/rocket.ron", include_str!("../../../presets/rocket.ron")),
     ("presets/cat.ron", include_str!("../../../presets/cat.ron")),
     ("presets/coffee.ron", include_str!("../../../presets/coffee.ron")),
     ("presets/pan.ron", include_str!("../../../presets/pan.ron")),
+    ("presets/orbit.ron", include_str!("../../../presets/orbit.ron")),
+    ("presets/turn.ron", include_str!("../../../presets/turn.ron")),
 ];
-/// The pictures they name.
-const PICTURES: [(&str, &[u8]); 3] = [
+/// The pictures, clips and tracks they name.
+const FILES: [(&str, &[u8]); 5] = [
     ("assets/pictures/rocket.jpg", include_bytes!("../../../assets/pictures/rocket.jpg")),
     ("assets/pictures/cat.png", include_bytes!("../../../assets/pictures/cat.png")),
     ("assets/pictures/coffee.png", include_bytes!("../../../assets/pictures/coffee.png")),
+    ("presets/clips/turning_head.mp4", include_bytes!("../../../presets/clips/turning_head.mp4")),
+    ("presets/clips/turning_head.npz", include_bytes!("../../../presets/clips/turning_head.npz")),
 ];
 /// Size of a card's picture, points.
 const CARD_PICTURE: Vec2 = vec2(248.0, 160.0);
@@ -271,7 +275,7 @@ fn card_ui(ui: &mut egui::Ui, card: &Card, texture: &TextureHandle, tokens: &Tok
 /// Writes presets and pictures below `data` unless they are there already; the presets' paths.
 fn unpack(data: &Path) -> Result<Vec<PathBuf>> {
     let texts = PRESETS.iter().map(|(path, text)| (*path, text.as_bytes()));
-    for (path, bytes) in texts.chain(PICTURES) {
+    for (path, bytes) in texts.chain(FILES) {
         let path = data.join(path);
         let folder = path.parent().unwrap_or(data);
         std::fs::create_dir_all(folder)

@@ -1,6 +1,8 @@
 //! Where everything is: a bar on top, the canvas, and below it the takes, the timeline and the status line.
 
+use super::camera::{CameraInput, OnScreen};
 use super::canvas::{ScreenFromPicture, Shown};
+use super::clip::ClipInput;
 use super::gpu::{self, Paint, ScreenFromLive};
 use super::settings::settings_page_ui;
 use super::shortcuts::{self, ShortcutState};
@@ -33,6 +35,8 @@ impl eframe::App for Studio {
                 Panel::bottom("takes").resizable(false).frame(panel_frame()).show(ui, |ui| self.takes_ui(ui, &mut actions));
             }
         }
+        self.clip_ui(ui, &mut actions);
+        self.camera_panel_ui(ui);
         let middle = ui.available_rect_before_wrap();
         CentralPanel::no_frame().show(ui, |ui| match (&self.document, self.page) {
             (None, _) | (_, Page::Gallery) => {
@@ -114,9 +118,19 @@ impl Studio {
                     if ui.add_enabled(self.document.is_some(), theme::primary_button(tokens, text.export)).clicked() {
                         actions.push(Action::Show(Page::Export));
                     }
+                    let tip = shortcuts::keys_of(ui.ctx(), shortcuts::Command::Clip);
+                    let shown = Button::selectable(self.clip.open, text.clip);
+                    if self.document.is_some() && ui.add(shown).on_hover_text(tip).clicked() {
+                        actions.push(Action::ToggleClip);
+                    }
                     let takes = self.player.takes().len();
                     if takes > 0 && ui.add(Button::selectable(self.takes_shown, format!("{} {takes}", text.takes))).clicked() {
                         self.takes_shown = !self.takes_shown;
+                    }
+                    let tip = shortcuts::keys_of(ui.ctx(), shortcuts::Command::Camera);
+                    let camera = Button::selectable(self.camera.open, text.camera);
+                    if self.document.is_some() && ui.add(camera).on_hover_text(tip).clicked() {
+                        actions.push(Action::ToggleCamera);
                     }
                 });
             });
@@ -165,6 +179,19 @@ impl Studio {
         actions.extend(self.timeline.timeline_ui(ui, &input));
     }
 
+    /// The clip beside the canvas.
+    fn clip_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        let Some(document) = &self.document else { return };
+        if !self.clip.open || self.page == Page::Gallery {
+            return;
+        }
+        let input = clip_input(document, &self.player);
+        let (clip, wake, data) = (&mut self.clip, &self.wake, &self.folders.data);
+        let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
+        let panel = Panel::left("clip").resizable(true).default_size(320.0).size_range(260.0..=640.0).frame(room);
+        actions.extend(panel.show(ui, |ui| clip.panel_ui(ui, &input, wake, data)).inner);
+    }
+
     fn takes_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
         let items = self.take_items(ui.ctx());
         let shown = self.player.shown_take().map_or(0, |(id, _)| id);
@@ -181,8 +208,40 @@ impl Studio {
         }
     }
 
+    /// The camera panel beside the canvas. What it asks for is done before the canvas is drawn: the picture follows in the same frame.
+    fn camera_panel_ui(&mut self, ui: &mut Ui) {
+        let Some(document) = &self.document else { return };
+        if !self.camera.open || self.page == Page::Gallery {
+            return;
+        }
+        let input = CameraInput { work: document.work(), picture: document.picture(), playhead: self.player.playhead() };
+        let (camera, canvas, wake) = (&mut self.camera, &mut self.canvas, &self.wake);
+        let room = Frame::NONE.inner_margin(Margin::symmetric(10, 8));
+        let panel = Panel::right("camera").resizable(true).default_size(330.0).size_range(290.0..=620.0).frame(room);
+        let mut in_hand = canvas.is_lent();
+        let actions = panel.show(ui, |ui| camera.panel_ui(ui, &input, &mut in_hand, wake)).inner;
+        in_hand |= std::mem::take(&mut camera.wants_picture);
+        canvas.lend(in_hand && camera.open);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    /// What the camera in the hand on the picture asks for, before the picture is drawn.
+    fn camera_hand_ui(&mut self, ui: &Ui) {
+        let Some(document) = &self.document else { return };
+        let Some((rect, map)) = self.canvas.on_screen().filter(|_| self.camera.open && self.canvas.is_lent()) else { return };
+        let input = CameraInput { work: document.work(), picture: document.picture(), playhead: self.player.playhead() };
+        let canvas = &self.canvas;
+        let actions = self.camera.on_picture(ui, &input, OnScreen { rect, map }, &|place| canvas.is_on_picture(ui, place));
+        for action in actions {
+            self.act(action);
+        }
+    }
+
     /// The canvas with the picture on it.
     fn canvas_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
+        self.camera_hand_ui(ui);
         let Some(document) = &self.document else { return };
         let Self { player, uploads, canvas, last_view, replay, .. } = self;
         let picture = document.picture();
@@ -214,6 +273,12 @@ impl Studio {
             Some(replayed) => Some(View::of_picture(replayed.prepared.clone(), replayed.cut)),
             None => view(player, uploads, document.project(), hand, last_view.as_ref()),
         };
+        if self.camera.shows_source()
+            && let Some(view) = last_view
+        {
+            // Handles lie on the picture as it was taken.
+            (view.motion.view, view.correction) = (None, None);
+        }
         let outside = theme::tokens(ui).surround;
         let compiled = player.compiled();
         let (shown, compare) = (last_view.clone(), player.compare);
@@ -248,7 +313,17 @@ impl Studio {
             state: player.state,
             paint: &mut paint,
         };
+        let lent = canvas.is_lent();
+        canvas.lend(lent || self.clip.open && self.clip.takes_picture());
         actions.extend(canvas.canvas_ui(ui, shown));
+        canvas.lend(lent);
+        if let Some((rect, map)) = canvas.on_screen().filter(|_| self.camera.open) {
+            let input = CameraInput { work: document.work(), picture, playhead: player.playhead() };
+            self.camera.overlay_ui(ui, &input, OnScreen { rect, map }, canvas.is_lent());
+        }
+        if let Some((rect, map)) = self.canvas.on_screen().filter(|_| self.clip.open) {
+            actions.extend(self.clip.on_picture_ui(ui, rect, map, &clip_input(document, &self.player)));
+        }
     }
 
     fn settings_ui(&mut self, ui: &mut Ui, actions: &mut Vec<Action>) {
@@ -291,6 +366,17 @@ impl Studio {
         if modal.should_close() {
             actions.push(Action::Show(Page::Canvas));
         }
+    }
+}
+
+fn clip_input<'a>(document: &'a Document, player: &Player) -> ClipInput<'a> {
+    let picture = document.picture();
+    ClipInput {
+        work: document.work(),
+        selection: document.selection,
+        picture: (picture.width, picture.height),
+        playhead: player.playhead(),
+        making: player.state == State::Running,
     }
 }
 

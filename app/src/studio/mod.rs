@@ -5,7 +5,9 @@
 
 pub mod action;
 mod apply;
+pub mod camera;
 pub mod canvas;
+pub mod clip;
 pub mod dialogs;
 pub mod document;
 pub mod export;
@@ -38,12 +40,15 @@ use std::time::Instant;
 
 use eframe::egui;
 use kinebrush_engine::picture::Picture;
+use kinebrush_engine::priority::{Priority, set_priority};
 use kinebrush_engine::stream::live::{Command, Event, State};
 use kinebrush_engine::stream::take::Takes;
 
 use crate::arguments::ModelChoice;
 use action::{Action, Page};
+use camera::CameraPanel;
 use canvas::Canvas;
+use clip::ClipPanel;
 use document::autosave::{Autosave, AutosaveEvent, SaveState};
 use document::job::Wake;
 use document::opening::{Loading, Opened};
@@ -78,9 +83,6 @@ pub struct Options {
     pub file_windows: bool,
 }
 
-/// How much what computes gives way to what draws, 0 (all) to 99.
-const BACKGROUND: u8 = 30;
-
 /// The window's state.
 pub struct Studio {
     options: Options,
@@ -99,7 +101,9 @@ pub struct Studio {
     player: Player,
     uploads: Uploads,
     canvas: Canvas,
+    clip: ClipPanel,
     timeline: Timeline,
+    camera: CameraPanel,
     exports: Exports,
     shelf: Shelf,
     toasts: Toasts,
@@ -134,7 +138,9 @@ impl Studio {
             uploads: Uploads::new(wake.clone()),
             player: Player::new(settings.clock),
             canvas: Canvas::default(),
+            clip: ClipPanel::default(),
             timeline: Timeline::default(),
+            camera: CameraPanel::default(),
             exports: Exports::new(wake.clone()),
             shelf: Shelf::default(),
             document: None,
@@ -194,6 +200,11 @@ impl Studio {
         self.hand.take().map(|(seconds, _)| seconds)
     }
 
+    /// The clip panel.
+    pub fn clip(&self) -> &ClipPanel {
+        &self.clip
+    }
+
     /// Width and height of the picture, px.
     pub fn picture_size(&self) -> Option<(usize, usize)> {
         self.document.as_ref().map(|document| (document.picture().width, document.picture().height))
@@ -220,16 +231,7 @@ impl Studio {
 
 /// Lets all threads that compute give way to the one that draws.
 fn share_processor(threads: Option<usize>) {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).start_handler(|_| background());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).start_handler(|_| set_priority(Priority::Making));
     // Tests open several studios in one process: the pool is there already then.
     let _ = pool.build_global();
-}
-
-/// This thread gives way to others.
-fn background() {
-    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-    if let Ok(value) = ThreadPriorityValue::try_from(BACKGROUND) {
-        // A system that allows no change runs it like any other.
-        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(value));
-    }
 }

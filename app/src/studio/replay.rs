@@ -47,7 +47,7 @@ impl Replay {
         let (wishes, asked) = bounded::<Wish>(64);
         let (say, answers) = bounded(8);
         let work = move || {
-            background();
+            set_priority(Priority::Making);
             let mut open: Option<(PathBuf, TakePlayer)> = None;
             let mut cut = FIRST_CUT;
             while let Ok(mut wish) = asked.recv() {

@@ -70,6 +70,10 @@ pub enum Command {
     HoldGuide,
     /// Split view on or off.
     Split,
+    /// The camera panel on or off.
+    Camera,
+    /// The clip panel on or off.
+    Clip,
     /// The page of keys.
     Shortcuts,
     /// The page of settings.
@@ -147,6 +151,8 @@ const TABLE: &[Entry] = &[
     entry(Group::Play, Command::Loop, |t| t.toggle_loop, &[plain(Key::L)], When::Canvas),
     entry(Group::View, Command::HoldGuide, |t| t.compare, &[plain(Key::A)], When::Canvas),
     entry(Group::View, Command::Split, |t| t.split, &[plain(Key::X)], When::Canvas),
+    entry(Group::View, Command::Camera, |t| t.camera, &[plain(Key::C)], When::Canvas),
+    entry(Group::View, Command::Clip, |t| t.clip, &[plain(Key::T)], When::Canvas),
     entry(Group::View, Command::Shortcuts, |t| t.shortcuts, &[plain(Key::F1), plain(Key::Questionmark)], When::Always),
     entry(Group::View, Command::Settings, |t| t.settings, &[command(Key::Comma)], When::Always),
     entry(Group::View, Command::ClosePage, |t| t.close_page, &[plain(Key::Escape)], When::Page),
@@ -260,6 +266,8 @@ fn action_of(command: Command, state: &ShortcutState) -> Option<Action> {
         Command::Loop => Action::SetLoop(Some((0, played))),
         Command::Split if matches!(state.compare, Compare::Split(_)) => Action::SetCompare(Compare::Generated),
         Command::Split => Action::SetCompare(Compare::Split(0.5)),
+        Command::Camera => Action::ToggleCamera,
+        Command::Clip => Action::ToggleClip,
         Command::Shortcuts => toggled(Page::Shortcuts),
         Command::Settings => toggled(Page::Settings),
         Command::ClosePage => Action::Show(Page::Canvas),
@@ -396,7 +404,7 @@ mod tests {
     #[test]
     fn every_entry_does_what_the_page_says() {
         let expected = "AskOpen Paste Save SaveAs Show(Export) Quit Undo Redo Redo Run TogglePause Branch Seek(2.0) Seek(4.0) Seek(0.0) \
-                        Seek(8.0) SetLoop(Some((0,9))) SetCompare(Split(0.5)) Show(Shortcuts) Show(Shortcuts) Show(Settings)";
+                        Seek(8.0) SetLoop(Some((0,9))) SetCompare(Split(0.5)) ToggleCamera ToggleClip Show(Shortcuts) Show(Shortcuts) Show(Settings)";
         let mut done = Vec::new();
         for entry in TABLE.iter().filter(|entry| !matches!(entry.command, Command::Canvas | Command::HoldGuide | Command::ClosePage)) {
             for keys in entry.keys {

@@ -14,6 +14,7 @@ use super::distance::distance_px;
 use super::exemplar::exemplar_fill;
 use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
 use super::pull_push::pull_push;
+use super::relief::Relief;
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture, Sample};
 
@@ -128,6 +129,10 @@ pub struct Layers {
     pub(super) source_texture: Arc<Texture>,
     pub(super) plate_texture: Arc<Texture>,
     pub(super) smooth_texture: Arc<Texture>,
+    /// The layers in depth; see [`Layers::with_depth`].
+    pub(super) relief: Option<Arc<Relief>>,
+    /// Seed of the exemplar fill, if the plate is filled that way.
+    pub(super) fill_seed: Option<u64>,
 }
 
 /// Cuts one picture again and again, smoothly filled: objects that are the same as in the last cut are not cut anew. What comes out is
@@ -170,7 +175,7 @@ fn source_texture(source: &Picture) -> Arc<Texture> {
 }
 
 /// Colours with whether they were seen.
-fn with_seen(picture: &Picture, seen: impl Fn(usize) -> f32 + Sync) -> Grid<[f32; 4]> {
+pub(super) fn with_seen(picture: &Picture, seen: impl Fn(usize) -> f32 + Sync) -> Grid<[f32; 4]> {
     let texel = |(i, &[r, g, b]): (usize, &[f32; 3])| [r, g, b, seen(i)];
     Grid { width: picture.width, height: picture.height, data: picture.data.par_iter().enumerate().map(texel).collect() }
 }
@@ -207,7 +212,8 @@ impl Layers {
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
         let plate = extended(&exemplar_fill(source, &known, seed), &self.plate_smooth, margin);
         let texels = with_seen(&plate, |i| self.plate_seen.data[i]);
-        Self { plate_texture: Arc::new(Texture::new(texels, -Vec2::splat(margin as f32))), plate, ..self.clone() }
+        let plate_texture = Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)));
+        Self { plate_texture, plate, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
     }
 
     /// Cuts with smoothly filled holes; objects that are among `parts` are taken from there, and afterwards these are this cut's.
@@ -273,6 +279,8 @@ impl Layers {
             plate_seen,
             objects: parts.iter().map(|part| part.layer.clone()).collect(),
             reach,
+            relief: None,
+            fill_seed: None,
         }
     }
 }

@@ -13,6 +13,8 @@ use rayon::prelude::*;
 
 use super::inverse::{Inverse, Piece};
 use super::layers::{Bounds, Layer, Layers, reach_bit};
+use super::relief::{self, Relief};
+use super::texture::Footprint;
 use crate::kernels::vector::dispatch;
 use crate::motion::frame_motion::FrameMotion;
 use crate::motion::layer_motion::LayerMotion;
@@ -47,6 +49,9 @@ pub struct Warper {
     width: usize,
     height: usize,
     workspace: Workspace,
+    /// For frames that a camera sees in depth, and the depth of layers that have none.
+    in_depth: relief::Workspace,
+    flat: Option<Arc<Relief>>,
     /// The plate alone ...
     backdrop: GuideFrame,
     /// ... where it last stood still, and where it was in the last frame.
@@ -58,15 +63,22 @@ impl Warper {
     /// For frames of `width` x `height` px.
     pub fn new(layers: Arc<Layers>, width: usize, height: usize) -> Self {
         let backdrop = GuideFrame::blank(width, height);
-        Self { layers, width, height, workspace: Workspace::default(), backdrop, backdrop_at: None, last: None }
+        let (workspace, in_depth) = (Workspace::default(), relief::Workspace::default());
+        Self { layers, width, height, workspace, in_depth, flat: None, backdrop, backdrop_at: None, last: None }
     }
 
     /// [`Layers::guide`] into `frame`.
     pub fn warp(&mut self, motion: &FrameMotion, frame: &mut GuideFrame) {
-        let FrameMotion { plate: plate_motion, objects: object_motions, .. } = motion;
         if (frame.rgb.width, frame.rgb.height) != (self.width, self.height) {
             *frame = GuideFrame::blank(self.width, self.height);
         }
+        if let Some(view) = motion.view.as_ref().filter(|view| !view.is_at_rest()) {
+            let relief =
+                self.layers.relief.as_ref().unwrap_or_else(|| self.flat.get_or_insert_with(|| Arc::new(self.layers.flat_relief())));
+            self.in_depth.draw(&self.layers, relief, motion, view, frame);
+            return;
+        }
+        let FrameMotion { plate: plate_motion, objects: object_motions, .. } = motion;
         self.workspace.set(&self.layers, plate_motion, object_motions, self.width, self.height);
         let motion = if let LayerMotion::Affine(affine) = plate_motion { Some(*affine) } else { None };
         if motion.is_some() && motion == self.last && motion != self.backdrop_at {
@@ -120,17 +132,25 @@ struct Row<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Pixel {
-    rgb: [f32; 3],
-    smooth: [f32; 3],
-    coverage: f32,
-    owner: u8,
+pub(super) struct Pixel {
+    pub rgb: [f32; 3],
+    pub smooth: [f32; 3],
+    pub coverage: f32,
+    pub owner: u8,
 }
 
 impl Layers {
     /// The guide at the frame that `motion` leads to, scaled from the source's size to `width` x `height`.
     pub fn guide(&self, motion: &FrameMotion, width: usize, height: usize) -> GuideFrame {
-        self.warp(&motion.plate, &motion.objects, width, height)
+        let Some(view) = motion.view.as_ref().filter(|view| !view.is_at_rest()) else {
+            return self.warp(&motion.plate, &motion.objects, width, height);
+        };
+        let mut frame = GuideFrame::blank(width, height);
+        let flat = self.relief.is_none().then(|| self.flat_relief());
+        if let Some(relief) = self.relief.as_deref().or(flat.as_ref()) {
+            relief::Workspace::default().draw(self, relief, motion, view, &mut frame);
+        }
+        frame
     }
 
     /// The guide at the frame that `plate_motion` and `object_motions` lead to (source px to frame px; objects without a motion stay
@@ -261,7 +281,7 @@ impl Layers {
                 continue;
             }
             stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
-            gap *= 1.0 - layer.over(own, piece, pixel, k);
+            gap *= 1.0 - layer.over(own, &piece.footprint, pixel, k);
         }
         if stillness > 0.0 && reach != 0 && gap > 0.0 {
             let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
@@ -274,7 +294,7 @@ impl Layers {
 
     /// Which objects' holes are near source position `place`.
     #[inline(always)]
-    fn reach_at(&self, place: Vec2) -> u32 {
+    pub(super) fn reach_at(&self, place: Vec2) -> u32 {
         let inside = place.x >= 0.0 && place.y >= 0.0 && place.x < self.width as f32 && place.y < self.height as f32;
         if inside { self.reach.data[place.y as usize * self.width + place.x as usize] } else { 0 }
     }
@@ -283,13 +303,13 @@ impl Layers {
 impl Layer {
     /// Draws the layer's point `own` over `pixel`; returns its alpha.
     #[inline(always)]
-    fn over(&self, own: Vec2, piece: &Piece, pixel: &mut Pixel, k: usize) -> f32 {
+    pub(super) fn over(&self, own: Vec2, footprint: &Footprint, pixel: &mut Pixel, k: usize) -> f32 {
         let Some(texture) = &self.texture else { return 0.0 };
         let (corner, end) = self.bounds.corners();
         if own.cmplt(corner - 1.5).any() || own.cmpgt(end + 1.5).any() {
             return 0.0;
         }
-        let [r, g, b, a] = texture.sample(own, &piece.footprint);
+        let [r, g, b, a] = texture.sample(own, footprint);
         if a <= 0.0 {
             return 0.0;
         }
@@ -318,7 +338,7 @@ fn rows(frame: &mut GuideFrame) -> impl IndexedParallelIterator<Item = (Row<'_>,
 
 /// `a` towards `b`; exactly `b` at 1.
 #[inline(always)]
-fn mix<const N: usize>(mut a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
+pub(super) fn mix<const N: usize>(mut a: [f32; N], b: [f32; N], weight: f32) -> [f32; N] {
     if weight >= 1.0 {
         return b;
     }
@@ -500,7 +520,7 @@ mod tests {
                 continue;
             }
             stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
-            gap *= 1.0 - layer.over(own, piece, &mut pixel, k);
+            gap *= 1.0 - layer.over(own, &piece.footprint, &mut pixel, k);
         }
         if stillness > 0.0 && reach != 0 && gap > 0.0 {
             let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };

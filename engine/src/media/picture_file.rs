@@ -67,6 +67,21 @@ pub fn save_png(picture: &Picture, path: &Path) -> Result<()> {
     write_atomic(path, |writer| writer.write_all(&png))
 }
 
+/// Writes `mask` (0..1) as a 16-bit grey PNG; the file appears only when it is whole.
+pub fn save_grey16(mask: &Mask, path: &Path) -> Result<()> {
+    let (width, height) = (u32::try_from(mask.width), u32::try_from(mask.height));
+    let (Ok(width @ 1..), Ok(height @ 1..)) = (width, height) else {
+        return Err(Error::file(path, format_args!("a picture of {}x{} cannot be a PNG", mask.width, mask.height)));
+    };
+    // The encoder takes numbers in the machine's own order of bytes.
+    let bytes: Vec<u8> = mask.data.iter().flat_map(|v| ((v * 65535.0 + 0.5) as u16).to_ne_bytes()).collect();
+    let mut png = Vec::new();
+    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(&bytes, width, height, ExtendedColorType::L16)
+        .map_err(|error| Error::file(path, format_args!("cannot be written as PNG ({error})")))?;
+    write_atomic(path, |writer| writer.write_all(&png))
+}
+
 /// The picture's samples rounded to 8 bits, RGB, row-major; clamped to 0..1, NaN is 0.
 pub fn rgb8(picture: &Picture) -> Vec<u8> {
     let mut bytes = vec![0; picture.data.len() * 3];
@@ -83,7 +98,7 @@ fn grid<S: Copy + Sync, const N: usize, T: Send>(width: u32, height: u32, sample
 }
 
 /// Decodes the file and turns it upright.
-fn decode(path: &Path) -> Result<DynamicImage> {
+pub(crate) fn decode(path: &Path) -> Result<DynamicImage> {
     let metadata = path.metadata().map_err(|error| cannot_read(path, &error))?;
     // Opening a pipe or a device could wait for ever.
     if !metadata.is_file() {

@@ -1,9 +1,11 @@
-//! The generator: codec, causal DiT (as a candle graph, and packed for the CPU), KV window, track head, sampler, checkpoints.
+//! The generator: codec, causal DiT (as a candle graph, and packed for the CPU), KV window, track head, sampler, checkpoints;
+//! beside it the depth network.
 
 pub mod checkpoint;
 pub mod codec;
 pub mod config;
 pub mod cost;
+pub mod depth_anything;
 pub mod device;
 pub mod dit;
 mod fused;

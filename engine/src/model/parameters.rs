@@ -72,11 +72,11 @@ impl Parameters {
         let tensor = match &store.origin {
             Origin::Seed(seed) => Tensor::from_vec(initial(*seed, &name, shape, init), shape, &store.device)?,
             Origin::Tensors { path, tensors } => {
-                let tensor = tensors
-                    .get(&name)
-                    .ok_or_else(|| Error::file(path, format!("tensor `{name}` is missing; the file does not belong to this model.ron")))?;
+                let tensor = tensors.get(&name).ok_or_else(|| {
+                    Error::file(path, format!("tensor `{name}` is missing; the file does not belong to the description beside it"))
+                })?;
                 if tensor.dims() != shape {
-                    let what = format!("tensor `{name}` has shape {:?}, but model.ron asks for {shape:?}", tensor.dims());
+                    let what = format!("tensor `{name}` has shape {:?}, but the description beside it asks for {shape:?}", tensor.dims());
                     return Err(Error::file(path, what));
                 }
                 tensor.to_device(&store.device)?.to_dtype(DType::F32)?
@@ -105,7 +105,7 @@ impl Parameters {
             let mut extra: Vec<_> = tensors.keys().filter(|name| !store.taken.contains(name)).collect();
             extra.sort();
             if let Some(name) = extra.first() {
-                let what = format!("tensor `{name}` is not part of the model in model.ron ({} such tensors)", extra.len());
+                let what = format!("tensor `{name}` is not part of the model described beside it ({} such tensors)", extra.len());
                 return Err(Error::file(path, what));
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: where the weight is 0 the mesh follows the plate, where a pin is 1 it stays. Guarded by the tests of `scene`.
 
-use glam::{Affine2, Vec2};
+use glam::Vec2;
 
 use super::layer_motion::Mesh;
 use crate::picture::Mask;
@@ -41,11 +41,17 @@ impl Bend {
         Self { weights: sample(weights), pinned, rest: Mesh { origin, spacing_px, columns, rows, positions } }
     }
 
-    /// The mesh when the plate moves by `base` and the layer's full weight by `own`.
-    pub fn at(&self, base: Affine2, own: Affine2) -> Mesh {
-        let positions = self.rest.positions.iter().zip(&self.weights).zip(&self.pinned).map(|((rest, weight), pinned)| {
-            let base = base.transform_point2(*rest);
-            base.lerp(*rest, *pinned) + (own.transform_point2(*rest) - base) * *weight
+    /// The mesh at rest.
+    pub fn rest(&self) -> &Mesh {
+        &self.rest
+    }
+
+    /// The mesh when the plate takes each vertex (its index, its place at rest) to `base` and the layer's full weight to `own`.
+    pub fn at(&self, base: impl Fn(usize, Vec2) -> Vec2, own: impl Fn(usize, Vec2) -> Vec2) -> Mesh {
+        let positions = self.rest.positions.iter().zip(&self.weights).zip(&self.pinned).enumerate();
+        let positions = positions.map(|(i, ((rest, weight), pinned))| {
+            let base = base(i, *rest);
+            base.lerp(*rest, *pinned) + (own(i, *rest) - base) * *weight
         });
         Mesh { positions: positions.collect(), ..self.rest.clone() }
     }

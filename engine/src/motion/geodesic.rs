@@ -230,7 +230,7 @@ fn bin([l, a, b]: [f32; 3]) -> [f32; 3] {
 }
 
 /// Ottosson's Oklab of an sRGB-encoded colour.
-fn oklab(rgb: [f32; 3]) -> [f32; 3] {
+pub(super) fn oklab(rgb: [f32; 3]) -> [f32; 3] {
     let [r, g, b] = rgb.map(|value| {
         let value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
         if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }

@@ -15,6 +15,7 @@ pub mod project;
 mod raster;
 pub mod region;
 pub mod scene;
+mod sheet;
 pub mod stroke;
 pub mod track_field;
 pub mod tracker;

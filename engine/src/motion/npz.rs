@@ -12,7 +12,7 @@ use npyz::{DType, NpyHeader, Order, WriterBuilder};
 
 use super::track_field::{MAX_POINTS, PointState, TrackField, TrackFrame};
 use crate::media::atomic::write_atomic;
-use crate::picture::Grid;
+use crate::picture::Mask;
 use crate::{Error, Result};
 
 /// Most places of one file (frames times points): 8 hours of sparse tracks, or 500 MB.
@@ -133,36 +133,31 @@ impl Tracks {
     }
 }
 
+/// The first array of the archive at `path` that is a plane of f32 or f64, as (rows, columns); it may hold NaN.
+///
+/// # Errors
+/// One line that names the file: no archive, no such array, truncated.
+pub(crate) fn read_plane(path: &Path) -> Result<Mask> {
+    let wrong = |what: String| Error::file(path, what);
+    let mut archive = NpzArchive::open(path).map_err(|e| wrong(format!("cannot be opened as .npz ({e}); save it with numpy.savez")))?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut reason = "it holds no array".to_owned();
+    for name in names {
+        match read_array(&mut archive, &name, &["<f4", "<f8"]) {
+            Ok(Array { shape, values }) => match shape[..] {
+                [height, width] if height * width > 0 => return Ok(Mask { width, height, data: values }),
+                _ => reason = format!("{name}: its shape is {shape:?}, it must be (rows, columns)"),
+            },
+            Err(what) => reason = what,
+        }
+    }
+    Err(wrong(format!("holds no plane of f32 or f64 numbers ({reason}); save it with numpy.savez")))
+}
+
 /// An array as f32, C order.
 struct Array {
     shape: Vec<usize>,
     values: Vec<f32>,
-}
-
-/// The first two-dimensional array of the archive at `path` (f32 or f64), as it is: it may hold NaN and infinity.
-///
-/// # Errors
-/// One line that names the file: not an archive, no such array, truncated.
-pub fn load_plane(path: impl AsRef<Path>) -> Result<Grid<f32>> {
-    let path = path.as_ref();
-    let wrong = |what: String| Error::file(path, what);
-    let mut archive = NpzArchive::open(path).map_err(|e| wrong(format!("cannot be opened as .npz ({e}); save it with numpy.savez")))?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
-    let mut first_wrong = None;
-    for name in names {
-        match read_array(&mut archive, &name, &["<f4", "<f8"]) {
-            Ok(Array { shape, values }) => {
-                if let [height, width] = shape[..]
-                    && height > 0
-                    && width > 0
-                {
-                    return Ok(Grid { width, height, data: values });
-                }
-            }
-            Err(what) => first_wrong = first_wrong.or(Some(what)),
-        }
-    }
-    Err(wrong(first_wrong.unwrap_or_else(|| "holds no array of two dimensions; save one with numpy.savez".to_owned())))
 }
 
 /// Reads one array of one of the `types`; the message of an error begins with its name.
@@ -369,6 +364,20 @@ mod tests {
                 assert_eq!((read.points, read.frames.len()), (7, 5), "byte {i}");
             }
         }
+    }
+
+    #[test]
+    fn the_first_plane_of_an_archive_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("d.npz");
+        let line = || npy("<f4", "(2,)", &floats(&[1.0, 2.0]));
+        std::fs::write(&path, stored(&[("a.npy", line()), ("b.npy", npy("<f4", "(2, 1)", &floats(&[3.0, f32::NAN])))])).unwrap();
+        let plane = read_plane(&path).unwrap();
+        assert!((plane.width, plane.height) == (1, 2) && plane.data[0] == 3.0 && plane.data[1].is_nan());
+        std::fs::write(&path, stored(&[("a.npy", line())])).unwrap();
+        assert!(read_plane(&path).unwrap_err().to_string().contains("holds no plane of f32 or f64 numbers (a: its shape is [2]"));
+        std::fs::write(&path, stored(&[("a.npy", npy("<f4", "(0, 5)", &[]))])).unwrap();
+        assert!(read_plane(&path).is_err());
     }
 
     #[test]

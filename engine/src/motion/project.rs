@@ -191,7 +191,7 @@ impl Project {
             let what = format!("is {width}x{height}; both sides must lie between {} and {}", SIDES.start(), SIDES.end());
             return Err(Error::field("size", what));
         }
-        for (field, count) in [("strokes", self.strokes.len()), ("pins", self.pins.len())] {
+        for (field, count) in [("strokes", self.strokes.len()), ("pins", self.pins.len()), ("transfers", self.transfers.len())] {
             if count > MAX_LAYERS {
                 return Err(Error::field(field, format!("has {count} entries; at most {MAX_LAYERS} are allowed")));
             }
@@ -205,10 +205,25 @@ impl Project {
             pin.validate(&field, picture)?;
             self.check_mask(&field, pin)?;
             if *pin == Region::All
-                && let Some(moving) = self.strokes.iter().position(|stroke| stroke.region == Region::All)
+                && let Some(moving) = self.first_over_all()
             {
-                let what = format!("pins the whole picture, which strokes[{moving}] moves; remove one of them");
+                let what = format!("pins the whole picture, which {moving} moves; remove one of them");
                 return Err(Error::field(field, what));
+            }
+        }
+        for (i, transfer) in self.transfers.iter().enumerate() {
+            let field = format!("transfers[{i}]");
+            transfer.validate(&field, picture)?;
+            self.check_mask(&format!("{field}.region"), &transfer.region)?;
+            if !self.folder.join(&transfer.tracks).is_file() {
+                let what = format!("{} does not exist; track the clip again or remove the transfer", transfer.tracks.display());
+                return Err(Error::field(format!("{field}.tracks"), what));
+            }
+        }
+        if let Some(camera) = &self.camera {
+            camera.validate("camera", picture)?;
+            for (i, mark) in camera.depth.marks().iter().enumerate() {
+                self.check_mask(&format!("camera.depth.marks[{i}].region"), &mark.region)?;
             }
         }
         Ok(())
@@ -239,6 +254,13 @@ impl Project {
         })
     }
 
+    /// The name of what moves the whole picture, if anything does.
+    fn first_over_all(&self) -> Option<String> {
+        let stroke = self.strokes.iter().position(|stroke| stroke.region == Region::All).map(|i| format!("strokes[{i}]"));
+        let transfer = || self.transfers.iter().position(|transfer| transfer.region == Region::All).map(|i| format!("transfers[{i}]"));
+        stroke.or_else(transfer)
+    }
+
     fn check_mask(&self, field: &str, region: &Region) -> Result<()> {
         let Region::MaskFile { path, .. } = region else { return Ok(()) };
         read_size(&self.folder.join(path)).map(|_| ()).map_err(|e| {
@@ -256,11 +278,15 @@ impl Project {
         moved
     }
 
-    /// The picture's path and those of the masks.
+    /// The picture's path, those of the masks, of clips and their tracks, and of the depth.
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let regions = self.strokes.iter_mut().map(|stroke| &mut stroke.region).chain(&mut self.pins);
+        let transfers = self.transfers.iter_mut().map(|transfer| (&mut transfer.region, [&mut transfer.clip, &mut transfer.tracks]));
+        let (clip_regions, clips): (Vec<_>, Vec<_>) = transfers.unzip();
+        let regions = self.strokes.iter_mut().map(|stroke| &mut stroke.region).chain(&mut self.pins).chain(clip_regions);
         let masks = regions.filter_map(|region| if let Region::MaskFile { path, .. } = region { Some(path) } else { None });
-        masks.chain([&mut self.image])
+        let depth = self.camera.iter_mut().flat_map(|camera| camera.depth.paths());
+        let clips = clips.into_iter().flatten().filter(|path| !path.as_os_str().is_empty());
+        masks.chain(clips).chain(depth).chain([&mut self.image])
     }
 }
 

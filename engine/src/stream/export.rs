@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use crossbeam_channel::{Receiver, bounded};
-use thread_priority::{ThreadPriority, set_current_thread_priority};
 
 use super::render::Renderer;
 use super::take::TakePlayer;
@@ -24,6 +23,7 @@ use crate::media::video::{MAX_BYTES, MAX_SIDES, Quality, VideoWriter};
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::project::Project;
 use crate::picture::Picture;
+use crate::priority::{Priority, set_priority};
 
 /// Frames per second of the models.
 const FPS: u32 = 16;
@@ -102,8 +102,36 @@ pub struct ExportJob {
 struct Shared {
     cancelled: Arc<AtomicBool>,
     done: AtomicUsize,
+    /// Whether the live loop makes video meanwhile.
+    beside: AtomicBool,
     /// Of an f64; NaN as long as nothing is known.
     seconds_left: AtomicU64,
+}
+
+/// What share of its time a job works beside the live loop. A low priority alone is not enough where cores are few: caches and memory
+/// are shared whoever comes first.
+fn share_beside(cores: usize) -> f64 {
+    match cores {
+        0..=2 => 0.1,
+        3..=4 => 0.5,
+        _ => 1.0,
+    }
+}
+
+/// Longest rest at a time.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+/// How often a rest looks whether it is over.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Shared {
+    /// Rests after `worked` as long as the live loop needs the cores.
+    fn rest(&self, worked: Duration, share: f64) {
+        let rest = worked.mul_f64(1.0 / share - 1.0).min(LONGEST_REST);
+        let start = Instant::now();
+        while start.elapsed() < rest && self.beside.load(Ordering::Relaxed) && !self.cancelled.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 impl ExportJob {
@@ -111,12 +139,13 @@ impl ExportJob {
     /// as the result.
     pub fn spawn(options: ExportOptions, checkpoint: Arc<Checkpoint>, wake: impl Fn() + Send + 'static) -> Self {
         let seconds_left = AtomicU64::new(f64::NAN.to_bits());
-        let shared = Arc::new(Shared { cancelled: Arc::default(), done: AtomicUsize::new(0), seconds_left });
+        let shared =
+            Arc::new(Shared { cancelled: Arc::default(), done: AtomicUsize::new(0), beside: AtomicBool::new(false), seconds_left });
         let (say, result) = bounded(1);
         let job = Self { shared: shared.clone(), frames: options.end.saturating_sub(options.first), path: options.path.clone(), result };
         let told = say.clone();
         let run = move || {
-            lower_priority();
+            set_priority(Priority::Idle);
             drop(told.try_send(exported(options, &checkpoint, &shared, &wake)));
             wake();
         };
@@ -131,6 +160,11 @@ impl ExportJob {
         let left = f64::from_bits(self.shared.seconds_left.load(Ordering::Relaxed));
         let frame = self.shared.done.load(Ordering::Relaxed);
         Progress { frame, frames: self.frames, seconds_left: Some(left).filter(|left| left.is_finite()) }
+    }
+
+    /// Says whether the live loop makes video: beside it a job on few cores works only now and then.
+    pub fn give_way(&self, beside: bool) {
+        self.shared.beside.store(beside, Ordering::Relaxed);
     }
 
     /// Ends it within a chunk; nothing is left of it.
@@ -168,11 +202,6 @@ impl Drop for ExportJob {
     }
 }
 
-/// Of the running thread; where that is not allowed it keeps its own.
-fn lower_priority() {
-    drop(set_current_thread_priority(ThreadPriority::Min));
-}
-
 /// The whole job, in a pool of its own.
 fn exported(options: ExportOptions, checkpoint: &Checkpoint, shared: &Shared, wake: &(dyn Fn() + Send)) -> Result<PathBuf> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -180,7 +209,7 @@ fn exported(options: ExportOptions, checkpoint: &Checkpoint, shared: &Shared, wa
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|i| format!("kinebrush-export-{i}"))
-        .start_handler(|_| lower_priority())
+        .start_handler(|_| set_priority(Priority::Idle))
         .build()
         .map_err(|e| Error::field("export", format!("cannot start its threads ({e}); close other programs")))?;
     // The pool's threads make a chunk; this one writes it, tells how far it is, and looks whether it shall end.
@@ -247,13 +276,17 @@ fn run(
     let chunk_frames = checkpoint.dit.config.chunk_frames();
     // A project has to be made from its beginning.
     let start = if matches!(frames, Frames::Take(_)) { first / chunk_frames } else { 0 };
+    let share = share_beside(std::thread::available_parallelism().map_or(1, usize::from));
     let clock = Instant::now();
     for chunk in start..end.div_ceil(chunk_frames) {
         if cancelled() {
             return Err(stopped());
         }
+        let mut worked = Instant::now();
         pool.install(|| {
             for (i, frame) in frames.chunk(chunk)?.iter().enumerate() {
+                shared.rest(worked.elapsed(), share);
+                worked = Instant::now();
                 let index = chunk * chunk_frames + i;
                 if index >= *first && index < *end && (index - first) % step == 0 {
                     if cancelled() {
@@ -264,6 +297,7 @@ fn run(
             }
             Ok(())
         })?;
+        shared.rest(worked.elapsed(), share);
         let next = (chunk + 1) * chunk_frames;
         shared.done.store(next.min(*end).saturating_sub(*first), Ordering::Relaxed);
         let (made, left) = (next - start * chunk_frames, end.saturating_sub(next));
@@ -320,4 +354,29 @@ pub fn default_size((width, height): (usize, usize), format: ExportFormat) -> (u
         false => px.next_multiple_of(2),
     };
     (side(width), side(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_rests_beside_the_live_loop_until_that_ends_or_the_job_does() {
+        let shared = |beside: bool, cancelled: bool| Shared {
+            cancelled: Arc::new(AtomicBool::new(cancelled)),
+            done: AtomicUsize::new(0),
+            beside: AtomicBool::new(beside),
+            seconds_left: AtomicU64::new(0),
+        };
+        let day = Duration::from_secs(24 * 3600);
+        // Any rest here would last ten seconds and fail to be the shortest.
+        let start = Instant::now();
+        shared(false, false).rest(day, 0.1);
+        shared(true, true).rest(day, 0.1);
+        shared(true, false).rest(day, 1.0);
+        let without = start.elapsed();
+        shared(true, false).rest(Duration::from_millis(10), 0.1);
+        assert!(start.elapsed() - without >= Duration::from_millis(90) && without < LONGEST_REST);
+        assert!(share_beside(1) <= share_beside(4) && share_beside(4) < share_beside(16));
+    }
 }

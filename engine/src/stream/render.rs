@@ -43,6 +43,7 @@ pub struct Renderer<'a> {
     output_size: (usize, usize),
     chunk_frames: usize,
     next_frame: usize,
+    notes: Vec<String>,
 }
 
 /// A chunk's guide at one size.
@@ -93,10 +94,22 @@ impl<'a> Renderer<'a> {
         if width < 16 || height < 16 {
             return Err(Error::field("image", format!("is {width}x{height} px; a picture needs at least 16 px a side")));
         }
-        let scene = Scene::placed(project, &Placement::cover(project.picture_size()?, (width, height)))?;
+        let placement = Placement::cover(project.picture_size()?, (width, height));
+        let scene = Scene::placed(project, &placement)?;
         let margin = (width.max(height) as f32 * MARGIN) as usize;
         let options = CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() };
-        let layers = Arc::new(Layers::cut(picture, &scene.regions, &options));
+        let layers = Layers::cut(picture, &scene.regions, &options);
+        let (scene, layers, notes) = match &project.camera {
+            Some(camera) => {
+                let lens = camera.lens(placement.picture);
+                let (depth, mut notes) = camera.depth.map(picture, &placement, project.folder(), &lens)?;
+                notes.extend(camera.warnings(&depth, &placement, project.frames));
+                let layers = layers.with_depth(&depth);
+                (scene.with_depth(Arc::new(depth)), layers, notes)
+            }
+            None => (scene, layers, Vec::new()),
+        };
+        let layers = Arc::new(layers);
         let token_px = checkpoint.map_or(16, |c| c.dit.config.token_px());
         let model_size = project.size.unwrap_or_else(|| model_size(width, height, token_px));
         let output_size = output.unwrap_or((width.next_multiple_of(2), height.next_multiple_of(2)));
@@ -114,7 +127,13 @@ impl<'a> Renderer<'a> {
             output_size,
             chunk_frames,
             next_frame: 0,
+            notes,
         })
+    }
+
+    /// What the user should know of the depth and the camera: what was resampled or filled, where the camera passes through things.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Size of the frames.

@@ -69,7 +69,9 @@ impl Canvas {
                     self.moved(env, At { pos: *pos, seconds }, &map);
                     moved = true;
                 }
-                Event::PointerButton { pos, button, pressed: true, modifiers } if self.is_free(ui, env.rect, *pos) => {
+                Event::PointerButton { pos, button, pressed: true, modifiers }
+                    if (!self.lent || space) && self.is_free(ui, env.rect, *pos) =>
+                {
                     self.pressed(env, At { pos: *pos, seconds }, *button, *modifiers, space, &map, actions);
                 }
                 Event::PointerButton { pos, pressed: false, modifiers, button } => {
@@ -78,7 +80,9 @@ impl Canvas {
                     self.pressure = None;
                     moved = false;
                 }
-                Event::MouseWheel { unit, delta, source, modifiers, .. } if env.pointer.is_some() => {
+                Event::MouseWheel { unit, delta, source, modifiers, .. }
+                    if env.pointer.is_some() && (!self.lent || modifiers.command || modifiers.ctrl) =>
+                {
                     self.wheel(env, *unit, *delta, *source, *modifiers);
                 }
                 Event::Zoom(factor) if env.pointer.is_some() => self.zoom_at_pointer(env, *factor),

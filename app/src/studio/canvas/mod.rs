@@ -121,6 +121,10 @@ pub struct Canvas {
     /// How hard a pen presses, if it says; 1 is hardest.
     pressure: Option<f32>,
     overlays_hidden: bool,
+    /// Whether the pointer works for another panel.
+    lent: bool,
+    /// Where the canvas is, points.
+    rect: Option<Rect>,
     /// The picture that view and brushes are for.
     source: Weak<Picture>,
     /// Where widgets lie on the canvas.
@@ -168,6 +172,7 @@ impl Canvas {
         let whole = ui.available_rect_before_wrap();
         let strip = Rect::from_min_max(whole.min, egui::pos2(whole.left() + TOOLBAR_WIDTH, whole.bottom()));
         let rect = Rect::from_min_max(egui::pos2(strip.right(), whole.top()), whole.max);
+        self.rect = Some(rect);
         let response = ui.interact(rect, ui.scope_id().with("canvas"), Sense::click_and_drag());
         response.widget_info(|| WidgetInfo::labeled(egui::Role::Canvas, true, TEXTS.canvas));
         ui.advance_cursor_after_rect(whole);
@@ -195,13 +200,15 @@ impl Canvas {
             child.set_clip_rect(rect.intersect(ui.clip_rect()));
             paint(&child, rect, map, self.liquify(&env));
             self.overlays(&env, &ui.painter().with_clip_rect(rect.intersect(ui.clip_rect())), &map);
-            self.cursor(&env, &ui.painter().with_clip_rect(rect.intersect(ui.clip_rect())), &map);
+            if !self.lent {
+                self.cursor(&env, &ui.painter().with_clip_rect(rect.intersect(ui.clip_rect())), &map);
+            }
         } else {
             overlay::empty(&ui.painter().with_clip_rect(rect), rect, ui.visuals());
         }
         self.toolbar_ui(ui, strip);
         self.bars.clear();
-        if has_picture {
+        if has_picture && !self.lent {
             self.options_ui(ui, &env, &mut actions);
         }
         self.last_seconds = context.input(|input| input.time);
@@ -215,6 +222,7 @@ impl Canvas {
 
     /// Takes another tool; a gesture under way is given up.
     pub fn set_tool(&mut self, tool: Tool) {
+        self.lent = false;
         if self.tool != tool {
             self.tool = tool;
             if !self.gesture.is_drag() {
@@ -224,6 +232,21 @@ impl Canvas {
                 }
             }
         }
+    }
+
+    /// Whether presses and the plain wheel on the picture are for another panel; until a tool is taken.
+    pub fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Lends the pointer to another panel, or takes it back.
+    pub fn lend(&mut self, lent: bool) {
+        self.lent = lent && !self.dragging();
+    }
+
+    /// Whether a place of the screen is on the canvas and on nothing above it; space and the hand move the view.
+    pub fn is_on_picture(&self, ui: &egui::Ui, place: egui::Pos2) -> bool {
+        self.rect.is_some_and(|rect| self.is_free(ui, rect, place)) && !ui.input(|input| input.key_down(egui::Key::Space))
     }
 
     /// Whether a gesture is under way.
@@ -260,6 +283,11 @@ impl Canvas {
         rect.contains(place)
             && !self.bars.iter().any(|bar| bar.contains(place))
             && ui.ctx().layer_id_at(place).is_none_or(|layer| layer == ui.layer_id())
+    }
+
+    /// Where the canvas is and how the picture lies on it, as in the last frame of the screen.
+    pub fn on_screen(&self) -> Option<(Rect, ScreenFromPicture)> {
+        self.rect.zip(self.map)
     }
 
     /// What cannot be seen at the present zoom, picture px.

@@ -190,7 +190,8 @@ impl Canvas {
 
     fn hints(&self, env: &Env<'_>, painter: &Painter, map: &ScreenFromPicture) {
         let clicking = matches!(self.gesture, Gesture::Points(_));
-        let fresh = env.work.project.strokes.is_empty() && env.work.region.is_none() && !self.dragging() && self.tool == Tool::Drag;
+        let fresh =
+            env.work.project.strokes.is_empty() && env.work.region.is_none() && !self.dragging() && self.tool == Tool::Drag && !self.lent;
         let seen = env.context.animate_bool(painter.layer_id().id.with("first drag"), fresh);
         let text = if clicking { TEXTS.clicking } else { TEXTS.first_drag };
         let strength = if clicking { 1.0 } else { seen };

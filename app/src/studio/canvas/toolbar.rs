@@ -21,7 +21,7 @@ impl Canvas {
         let mut strip_ui = ui.new_child(UiBuilder::new().max_rect(strip.shrink(4.0)).layout(Layout::top_down(Align::Center)));
         strip_ui.spacing_mut().item_spacing.y = 4.0;
         for (tool, (name, key, what)) in Tool::ALL.into_iter().zip(TEXTS.tools) {
-            let selected = self.tool == tool;
+            let selected = self.tool == tool && !self.lent;
             let (rect, response) = strip_ui.allocate_exact_size(Vec2::splat(BUTTON), Sense::click());
             response.widget_info(|| WidgetInfo::selected(egui::Role::Button, true, selected, name));
             let visuals = strip_ui.style().interact_selectable(&response, selected);

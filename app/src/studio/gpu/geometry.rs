@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use glam::{Affine2, Vec2};
-use kinebrush_engine::motion::FrameMotion;
 use kinebrush_engine::motion::layer_motion::{LayerMotion, Mesh};
+use kinebrush_engine::motion::{FrameMotion, View};
 
 use super::Liquify;
 use super::prepared::Prepared;
@@ -51,7 +51,7 @@ pub(super) enum Brush {
 pub(super) struct Geometry {
     pub vertices: Vec<Vertex>,
     pub draws: Vec<(Brush, Range<u32>)>,
-    /// The vertices of a soft drag.
+    /// The vertices that are drawn from a texture of the frame: a soft drag, and before it all of a frame in depth.
     pub liquify: Range<u32>,
     /// What the shader reads of the motions: four texels each, then the meshes' places.
     pub motions: Vec<[f32; 4]>,
@@ -67,8 +67,11 @@ impl Geometry {
         let object = |k: usize| motion.objects.get(k).unwrap_or(plate);
         let frame = prepared.size();
 
+        let deep = seen_in_depth(prepared, motion).is_some();
         let unmoved = is_still(plate) && (0..prepared.objects.len()).all(|k| is_still(object(k)));
-        if unmoved && prepared.source.is_some() {
+        if deep {
+            self.describe(std::iter::once(plate).chain((0..prepared.objects.len()).map(object)), Affine2::IDENTITY);
+        } else if unmoved && prepared.source.is_some() {
             self.draw(Brush::Source, |out| quad(out, Affine2::IDENTITY, Vec2::ZERO, frame, 0));
         } else {
             self.draw(Brush::Plate, |out| match invertible(plate) {
@@ -97,6 +100,9 @@ impl Geometry {
         }
 
         let first = self.vertices.len() as u32;
+        if deep {
+            quad(&mut self.vertices, Affine2::IDENTITY, Vec2::ZERO, frame, 0);
+        }
         if let Some(liquify) = liquify {
             liquify.triangles(&mut self.vertices);
         }
@@ -128,6 +134,11 @@ impl Geometry {
             let (x, y, t) = (affine.matrix2.x_axis, affine.matrix2.y_axis, affine.translation);
             header[0] = [x.x, x.y, y.x, y.y];
             header[1] = [t.x, t.y, f32::from(mesh.is_some()), 0.0];
+            // Corners in depth are moved forwards.
+            if let LayerMotion::Affine(Affine2 { matrix2, translation }) = motion {
+                header[2] = matrix2.to_cols_array();
+                header[3] = [0.0, 0.0, translation.x, translation.y];
+            }
             if let Some(mesh) = mesh {
                 header[2] = [mesh.origin.x, mesh.origin.y, mesh.spacing_px, first];
                 header[3] = [mesh.columns as f32, mesh.rows as f32, 0.0, 0.0];
@@ -135,6 +146,11 @@ impl Geometry {
             }
         }
     }
+}
+
+/// The view in which a frame is drawn in depth.
+pub(super) fn seen_in_depth<'a>(prepared: &Prepared, motion: &'a FrameMotion) -> Option<&'a View> {
+    motion.view.as_ref().filter(|view| prepared.deep.is_some() && !view.is_at_rest())
 }
 
 /// Whether nothing moved at all.

@@ -3,6 +3,7 @@
 //! It serves as preview while the hand moves and as the video: between two frames of the network only the motion differs. One canvas
 //! per window. Invariant: looks as the engine's warp plus the enlarged correction. Guarded by `tests/tests/gpu.rs`.
 
+mod deep;
 mod fill;
 mod geometry;
 mod headless;
@@ -32,7 +33,7 @@ pub struct Paint {
     pub prepared: Arc<Prepared>,
     /// Another number whenever `prepared` is another one.
     pub cut: u64,
-    /// Where the layers are, px of the layers' picture (live px).
+    /// Where the layers are, px of the layers' picture (live px); from where they are seen counts if they have depth.
     pub motion: FrameMotion,
     /// What the network changed; None: nothing.
     pub correction: Option<Arc<Correction>>,

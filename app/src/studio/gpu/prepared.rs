@@ -8,6 +8,8 @@ use kinebrush_engine::guide::layers::Layers;
 use kinebrush_engine::picture::{Grid, Picture, Sample};
 use rayon::prelude::*;
 
+use super::deep::Sheets;
+
 /// No texture has more texels along a side: every graphics card takes so many.
 const LARGEST: usize = 8192;
 
@@ -45,19 +47,20 @@ pub struct Prepared {
     pub(super) windows: Vec<(Vec2, Vec2)>,
     /// See [`Layers::reach`]; one 0 before the first cut.
     pub(super) reach: Grid<u32>,
+    /// The layers in depth, if they have any.
+    pub(super) deep: Option<Sheets>,
 }
 
 impl Prepared {
     /// Of a cut picture. Takes a while: call it where nobody waits.
     pub fn new(layers: &Layers) -> Self {
-        let opaque = |[r, g, b]: [f32; 3]| [r, g, b, 1.0];
         let source = layers.source();
         let window = |origin: Vec2, size: (usize, usize)| (origin, origin + Vec2::new(size.0 as f32, size.1 as f32));
         let corner = |left: usize, top: usize| Vec2::new(left as f32, top as f32);
         Self {
             width: layers.width,
             height: layers.height,
-            plate: Sheet::new(map(&layers.plate, opaque), Vec2::splat(-(layers.plate_margin_px as f32))),
+            plate: Sheet::opaque(&layers.plate, Vec2::splat(-(layers.plate_margin_px as f32))),
             source: Some(Sheet::new(source.base().clone(), source.origin())),
             objects: layers.objects.par_iter().map(|o| o.texture().map(|t| Sheet::new(t.base().clone(), t.origin()))).collect(),
             windows: layers
@@ -66,6 +69,7 @@ impl Prepared {
                 .map(|o| window(corner(o.bounds.left, o.bounds.top), (o.bounds.width, o.bounds.height)))
                 .collect(),
             reach: layers.reach().clone(),
+            deep: Sheets::of(layers),
         }
     }
 
@@ -74,11 +78,12 @@ impl Prepared {
         Self {
             width: picture.width,
             height: picture.height,
-            plate: Sheet::new(map(picture, |[r, g, b]| [r, g, b, 1.0]), Vec2::ZERO),
+            plate: Sheet::opaque(picture, Vec2::ZERO),
             source: None,
             objects: Vec::new(),
             windows: Vec::new(),
             reach: Grid { width: 1, height: 1, data: vec![0] },
+            deep: None,
         }
     }
 
@@ -89,6 +94,11 @@ impl Prepared {
 }
 
 impl Sheet {
+    /// Of a picture whose top left corner is at `origin`.
+    pub fn opaque(picture: &Picture, origin: Vec2) -> Self {
+        Self::new(map(picture, |[r, g, b]| [r, g, b, 1.0]), origin)
+    }
+
     fn new(mut grid: Grid<[f32; 4]>, origin: Vec2) -> Self {
         let size = Vec2::new(grid.width as f32, grid.height as f32);
         let excess = grid.width.max(grid.height).div_ceil(LARGEST);

@@ -1,6 +1,6 @@
 //! The graphics card's side: pipelines, textures that are sent when they change, and the drawing of one frame.
 //!
-//! Invariant: without a soft drag one pass over the canvas and the objects' own places in it, no texture in between. Guarded by
+//! Invariant: without a soft drag and depth one pass over the canvas and the objects' own places in it, no texture in between. Guarded by
 //! `tests/tests/gpu.rs`.
 
 use bytemuck::{Pod, Zeroable};
@@ -8,7 +8,8 @@ use eframe::egui_wgpu::wgpu::{self, util::DeviceExt};
 use glam::Vec2;
 use half::f16;
 
-use super::geometry::{Brush, Geometry, Vertex};
+use super::deep::{Deep, DeepCut};
+use super::geometry::{Brush, Geometry, Vertex, seen_in_depth};
 use super::prepared::{Level, Prepared, Sheet};
 use super::{Liquify, Paint};
 use crate::studio::action::Compare;
@@ -37,6 +38,9 @@ struct View {
     objects: u32,
     columns: u32,
     range: f32,
+    nearness: f32,
+    unit: f32,
+    eye: [[f32; 4]; 4],
 }
 
 /// As `Sheet` in the shader.
@@ -56,9 +60,10 @@ struct Cut {
     objects: Vec<Option<wgpu::BindGroup>>,
     source_view: Option<wgpu::TextureView>,
     reach: wgpu::TextureView,
+    deep: Option<DeepCut>,
 }
 
-/// What a soft drag is drawn from: the frame around it.
+/// What a soft drag is drawn from: the frame around it; in depth all of the frame.
 #[derive(Debug)]
 struct Tile {
     texture: wgpu::Texture,
@@ -75,6 +80,10 @@ pub struct GuideRenderer {
     layer: [wgpu::RenderPipeline; 6],
     still: [wgpu::RenderPipeline; 6],
     copy: wgpu::RenderPipeline,
+    /// What draws layers in depth, and what its pipelines are made from.
+    deep: Deep,
+    module: wgpu::ShaderModule,
+    layout: wgpu::PipelineLayout,
     common_layout: wgpu::BindGroupLayout,
     sheet_layout: wgpu::BindGroupLayout,
     /// Between the levels, and of the finest alone.
@@ -135,7 +144,10 @@ impl GuideRenderer {
                 texture(2, filtered),
                 texture(3, filtered),
                 texture(4, wgpu::TextureSampleType::Uint),
-                texture(5, wgpu::TextureSampleType::Float { filterable: false }),
+                wgpu::BindGroupLayoutEntry {
+                    visibility: wgpu::ShaderStages::VERTEX_FRAGMENT,
+                    ..texture(5, wgpu::TextureSampleType::Float { filterable: false })
+                },
                 entry(6, wgpu::ShaderStages::FRAGMENT, wgpu::BindingType::Sampler(wgpu::SamplerBindingType::Filtering)),
             ],
         });
@@ -149,9 +161,7 @@ impl GuideRenderer {
             immediate_size: 0,
         });
         let pipeline = |fragment: &str, variant: usize| {
-            let flag = |on: bool| f64::from(u8::from(on));
-            let (shrinks, changes) = ((variant % 3) as f64, flag(variant >= 3));
-            let constants = [("LINEAR_TARGET", flag(format.is_srgb())), ("SHRINKS", shrinks), ("CHANGES", changes)];
+            let constants = constants(variant, format);
             let compilation_options = wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() };
             device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
                 label: Some(fragment),
@@ -192,6 +202,7 @@ impl GuideRenderer {
             layer: std::array::from_fn(|variant| pipeline("layer", variant)),
             still: std::array::from_fn(|variant| pipeline("still", variant)),
             copy: pipeline("copy", 0),
+            deep: Deep::new(),
             samplers: [wgpu::MipmapFilterMode::Linear, wgpu::MipmapFilterMode::Nearest].map(|mipmap_filter| {
                 device.create_sampler(&wgpu::SamplerDescriptor {
                     label: Some("guide"),
@@ -214,6 +225,8 @@ impl GuideRenderer {
             frame_px: [0; 4],
             plain_from: PLAIN_FROM,
             variant: 0,
+            module,
+            layout,
             common_layout,
             sheet_layout,
         }
@@ -245,6 +258,9 @@ impl GuideRenderer {
             Compare::Guide => f32::MAX,
             Compare::Split(part) => part * frame.x,
         };
+        let seen = seen_in_depth(prepared, &paint.motion);
+        let eye = seen.map_or([[0.0; 4]; 4], |view| view.columns.map(|column| column.extend(0.0).into()));
+        let (nearness, unit) = prepared.deep.as_ref().map_or((1.0, 1.0), |deep| (deep.nearness, deep.unit));
         let view = |place: &Place| View {
             clip_scale: (place.scale / place.size * Vec2::new(2.0, -2.0)).into(),
             clip_offset: (place.offset / place.size * Vec2::new(2.0, -2.0) + Vec2::new(-1.0, 1.0)).into(),
@@ -253,11 +269,15 @@ impl GuideRenderer {
             objects: prepared.objects.len() as u32,
             columns: MOTION_COLUMNS,
             range: self.range,
+            nearness,
+            unit,
+            eye,
         };
         let changes = self.correction.is_some() && paint.compare != Compare::Guide;
         self.variant = variant(place, changes, self.plain_from);
         queue.write_buffer(&self.views[0], 0, bytemuck::bytes_of(&view(place)));
-        let tile = paint.liquify.as_ref().map(|liquify| tile_place(liquify, frame, place));
+        // In depth all of the frame goes through a texture.
+        let tile = if seen.is_some() { Some(*place) } else { paint.liquify.as_ref().map(|liquify| tile_place(liquify, frame, place)) };
         if let Some(tile) = &tile {
             queue.write_buffer(&self.views[1], 0, bytemuck::bytes_of(&view(tile)));
         }
@@ -265,7 +285,7 @@ impl GuideRenderer {
             self.common = Some([0, 1].map(|i| self.common_group(device, &self.views[i])));
         }
         match tile {
-            Some(tile) => self.draw_tile(device, queue, encoder, &tile),
+            Some(tile) => self.draw_tile(device, queue, encoder, &tile, prepared, seen.is_some()),
             None => self.tile = None,
         }
     }
@@ -307,8 +327,16 @@ impl GuideRenderer {
         }
     }
 
-    /// Draws the frame around a soft drag into a texture of its own.
-    fn draw_tile(&mut self, device: &wgpu::Device, queue: &wgpu::Queue, encoder: &mut wgpu::CommandEncoder, place: &Place) {
+    /// Draws a part of the frame into a texture of its own: what is around a soft drag, or what is seen in depth.
+    fn draw_tile(
+        &mut self,
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        encoder: &mut wgpu::CommandEncoder,
+        place: &Place,
+        prepared: &Prepared,
+        in_depth: bool,
+    ) {
         // In steps, so that a drag at another zoom seldom makes a new one.
         let [width, height] = [place.size.x, place.size.y].map(|v| (v.ceil() as u32).next_multiple_of(64));
         if self.tile.as_ref().is_none_or(|tile| tile.texture.width() < width || tile.texture.height() < height) {
@@ -331,6 +359,13 @@ impl GuideRenderer {
         let size = Vec2::new(tile.texture.width() as f32, tile.texture.height() as f32);
         let sheet = SheetPlace { origin: (-place.offset / place.scale).into(), inverse_size: (place.scale / size).into() };
         queue.write_buffer(&tile.place, 0, bytemuck::bytes_of(&sheet));
+        if let Some((cut, sheets)) = self.cut.as_ref().zip(prepared.deep.as_ref()).filter(|_| in_depth) {
+            let Some(deep) = &cut.deep else { return };
+            let (target, textures) = ((&tile.texture, &tile.view), (&cut.plate, &cut.objects[..]));
+            self.deep.make(device, &self.module, &self.layout, self.format, (self.variant, &constants(self.variant, self.format)));
+            self.deep.draw(device, encoder, target, place.size, self.variant, (sheets, deep), common, textures);
+            return;
+        }
         let mut pass = begin_pass(encoder, &tile.view, wgpu::Color::BLACK);
         pass.set_viewport(0.0, 0.0, place.size.x, place.size.y, 0.0, 1.0);
         self.draw_layers(&mut pass, common);
@@ -414,6 +449,7 @@ impl GuideRenderer {
             objects: prepared.objects.iter().map(|sheet| sheet.as_ref().map(|sheet| upload(sheet).0)).collect(),
             source_view,
             reach: reach.create_view(&wgpu::TextureViewDescriptor::default()),
+            deep: prepared.deep.as_ref().map(|deep| deep.upload(device, deep.behind.as_ref().map(|sheet| upload(sheet).0))),
         }
     }
 
@@ -449,6 +485,12 @@ impl GuideRenderer {
             resources.into_iter().enumerate().map(|(i, resource)| wgpu::BindGroupEntry { binding: i as u32, resource }).collect();
         device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some("guide"), layout: &self.common_layout, entries: &entries })
     }
+}
+
+/// What distinguishes the shaders of a variant.
+fn constants(variant: usize, format: wgpu::TextureFormat) -> [(&'static str, f64); 3] {
+    let flag = |on: bool| f64::from(u8::from(on));
+    [("LINEAR_TARGET", flag(format.is_srgb())), ("SHRINKS", (variant % 3) as f64), ("CHANGES", flag(variant >= 3))]
 }
 
 /// Which pipelines draw at `place`: for pictures that are not shrunk, shrunk, or shrunk much; then the same with a correction.

@@ -4,6 +4,7 @@
 //! project. Guarded by the tests here and in [`edit`].
 
 mod axis;
+mod camera;
 mod controls;
 pub mod edit;
 mod inspector;
@@ -31,7 +32,7 @@ pub use axis::{Unit, clock};
 pub(super) use controls::{Icon, button, elided, focus_ring, segments};
 pub(super) use look::{Look, RADIUS, body, small};
 #[cfg(test)]
-pub(super) use testing::look as picture;
+pub(super) use testing::{Dice, look as picture};
 
 /// Width of the column with the names, points.
 const NAMES: f32 = 156.0;
@@ -82,6 +83,7 @@ pub struct Timeline {
     fit: bool,
     gesture: u64,
     drag: Option<rows::Drag>,
+    camera_drag: Option<camera::Drag>,
     loop_anchor: Option<f32>,
     last_loop: Option<(usize, usize)>,
     last_playhead: f32,
@@ -99,6 +101,7 @@ impl Default for Timeline {
             fit: true,
             gesture: GESTURES,
             drag: None,
+            camera_drag: None,
             loop_anchor: None,
             last_loop: None,
             last_playhead: 0.0,
@@ -142,7 +145,13 @@ impl Timeline {
         self.view_input(ui, board, &mut axis);
         let (top, bottom) = (board.top() + look::RULER, board.bottom() - ruler::PAN_BAR);
         let rows = Rect::from_min_max(pos2(board.left(), top), pos2(board.right(), bottom));
-        ui.scope_builder(UiBuilder::new().max_rect(rows).id_salt("rows"), |ui| self.rows_ui(ui, rows, &axis, t, actions));
+        // Above the strokes, and there while they scroll.
+        let camera = if t.work.project.camera.is_some() { look::ROW } else { 0.0 };
+        if camera > 0.0 {
+            self.camera_ui(ui, Rect::from_min_size(rows.min, eframe::egui::vec2(rows.width(), camera)), &axis, t, actions);
+        }
+        let below = Rect::from_min_max(rows.min + eframe::egui::vec2(0.0, camera), rows.max);
+        ui.scope_builder(UiBuilder::new().max_rect(below).id_salt("rows"), |ui| self.rows_ui(ui, below, &axis, t, actions));
         let head = Rect::from_min_max(board.min, pos2(board.right(), top));
         self.ruler_ui(ui, head, rows, &mut axis, t, actions);
         self.pan_ui(ui, Rect::from_min_max(pos2(time.min, bottom), board.max), &mut axis, t);
@@ -151,7 +160,7 @@ impl Timeline {
 
     /// The axis of this frame: fitted (but not while something is `held`, which would run away from the hand), or kept and turned like a page where the playhead went out of view on its own.
     fn axis_now(&mut self, x: Rangef, t: &TimelineInput<'_>, held: bool) -> axis::Axis {
-        let went = t.playhead != self.last_playhead && self.drag.is_none();
+        let went = t.playhead != self.last_playhead && self.drag.is_none() && self.camera_drag.is_none();
         self.last_playhead = t.playhead;
         let mut axis = match self.axis {
             Some(axis) if !self.fit || held => axis::Axis { x, ..axis },

@@ -82,7 +82,9 @@ impl Animation {
         let (frames, fps) = (Some(times.len()), times.len() as f64 / seconds);
         let info = ClipInfo { width, height, fps, frames, seconds: Some(seconds), format };
         let mut animation = Self { path: path.to_owned(), kind, info, times, feed: None, next: 0, wanted: 0 };
+        // A first frame shows that there is something to see; then from the start.
         animation.decode(&mut ClipFrame::default())?;
+        animation.wanted = 0;
         Ok(animation)
     }
 
@@ -241,12 +243,8 @@ fn scan_webp(reader: &mut (impl BufRead + Seek)) -> std::io::Result<Scan> {
             _ => {}
         }
         // Chunks have even lengths in the file.
-        reader.seek(SeekFrom::Current(i64::from(length) - known_len(length) + i64::from(length % 2)))?;
+        reader.seek(SeekFrom::Current(i64::from(length) - i64::from(length.min(16)) + i64::from(length % 2)))?;
     }
-}
-
-fn known_len(length: u32) -> i64 {
-    i64::from(length.min(16))
 }
 
 /// Goes over bytes that are not needed.

@@ -52,7 +52,8 @@ impl Mp4Clip {
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let io = |error: std::io::Error| Refusal::Broken(cannot_read(path, &error));
         let mut file = File::open(path).map_err(io)?;
-        let track = mp4::read(path, &mut file)?;
+        let length = file.metadata().map_err(io)?.len();
+        let track = mp4::read(path, &mut file, length)?;
         let damaged = || Refusal::Broken(Error::file(path, "is damaged: its parameters of H.264 make no sense; copy the clip again"));
         let (nal_length, sets) = parameter_sets(&track.parameters).ok_or_else(damaged)?;
         let first = sets.iter().find(|set| set.first().is_some_and(|byte| byte & 31 == 7));
@@ -101,7 +102,7 @@ impl Mp4Clip {
         match clip.fill() {
             Ok(true) => Ok(clip),
             Ok(false) => Err(Refusal::Foreign("has no frame that can be decoded here".to_owned())),
-            Err(Fault::Decoder(_)) => Err(Refusal::Foreign("is H.264 that cannot be decoded here".to_owned())),
+            Err(Fault::Decoder) => Err(Refusal::Foreign("is H.264 that cannot be decoded here".to_owned())),
             Err(Fault::Told(error)) => Err(Refusal::Broken(error)),
         }
     }
@@ -117,7 +118,7 @@ impl Mp4Clip {
                 return Ok(false);
             }
             self.flushed = true;
-            for frame in self.decoder.flush_remaining().map_err(|error| Fault::Decoder(error.to_string()))? {
+            for frame in self.decoder.flush_remaining().map_err(|_| Fault::Decoder)? {
                 Output { track: &self.track, coded: self.coded, colours: &self.colours, path: &self.path, wanted: self.wanted }.take(
                     &frame,
                     &mut self.rank,
@@ -166,7 +167,7 @@ impl Mp4Clip {
             self.packet.extend_from_slice(&[0, 0, 0, 1, 9, 0xF0]);
         }
         let options = DecodeOptions::new().flush_after_decode(Flush::NoFlush);
-        let frame = self.decoder.decode_with_options(&self.packet, options).map_err(|error| Fault::Decoder(error.to_string()))?;
+        let frame = self.decoder.decode_with_options(&self.packet, options).map_err(|_| Fault::Decoder)?;
         if let Some(frame) = frame {
             let output = Output { track: &self.track, coded: self.coded, colours: &self.colours, path: &self.path, wanted: self.wanted };
             output.take(&frame, &mut self.rank, &mut self.ready)?;
@@ -224,7 +225,7 @@ impl Timed for Mp4Clip {
     fn decode(&mut self, into: &mut ClipFrame) -> Result<bool> {
         let whole = self.fill().map_err(|fault| match fault {
             Fault::Told(error) => error,
-            Fault::Decoder(_) => self.damaged(self.seconds_of(self.next_sample.saturating_sub(1))),
+            Fault::Decoder => self.damaged(self.seconds_of(self.next_sample.saturating_sub(1))),
         })?;
         let Some((rank, rgb)) = self.ready.pop_front().filter(|_| whole) else { return Ok(false) };
         if rank >= self.track.shown.end {
@@ -259,7 +260,7 @@ impl Timed for Mp4Clip {
 /// What went wrong.
 enum Fault {
     /// The decoder refused something.
-    Decoder(String),
+    Decoder,
     /// Already in words.
     Told(Error),
 }
@@ -286,7 +287,7 @@ impl Output<'_> {
         }
         let mut rgb = Vec::new();
         let size = rgb_of(frame, self.colours, self.track.turn, &mut rgb);
-        size.ok_or_else(|| Fault::Decoder("a frame without pixels".to_owned()))?;
+        size.ok_or(Fault::Decoder)?;
         ready.push_back((this, rgb));
         Ok(())
     }

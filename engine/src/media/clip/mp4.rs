@@ -4,7 +4,6 @@
 //! Invariant: only `moov` is read, at most [`MAX_MOOV`] bytes of it; a list never has more entries than the bytes that it was read
 //! from, or than the file has bytes; every sample lies inside the file. Guarded by the tests of this folder (mutated files).
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -80,11 +79,10 @@ pub fn is_mp4(head: &[u8]) -> bool {
     matches!(head.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"))
 }
 
-/// Reads the index of the film in `file`.
-pub fn read(path: &Path, file: &mut File) -> Result<Track, Refusal> {
+/// Reads the index of the film in `file`, which has `length` bytes.
+pub fn read(path: &Path, file: &mut (impl Read + Seek), length: u64) -> Result<Track, Refusal> {
     let broken = |what: &str| Refusal::Broken(Error::file(path, what));
     let io = |error: std::io::Error| Refusal::Broken(cannot_read(path, &error));
-    let length = file.metadata().map_err(io)?.len();
     let moov = find_moov(file, length).map_err(io)?;
     let Some(moov) = moov else {
         return Err(broken("is cut short: its index (moov) is missing; copy the clip again, or record it anew"));
@@ -117,7 +115,7 @@ pub fn read(path: &Path, file: &mut File) -> Result<Track, Refusal> {
 }
 
 /// Where the content of the top-level box `moov` lies.
-fn find_moov(file: &mut File, length: u64) -> std::io::Result<Option<std::ops::Range<u64>>> {
+fn find_moov(file: &mut (impl Read + Seek), length: u64) -> std::io::Result<Option<std::ops::Range<u64>>> {
     let mut at = 0u64;
     while at + 8 <= length {
         let mut header = [0; 16];

@@ -4,11 +4,16 @@
 //! taken; lengths are the depth's unit. Invariant: the camera at rest maps every place to itself, at every depth. Guarded by the tests
 //! of this folder.
 
+mod evaluate;
+mod exchange;
 pub mod path;
+pub mod presets;
+mod warnings;
 
-pub use path::{CameraKey, CameraPath, Curve};
+pub use evaluate::bezier_progress;
+pub use path::{CameraKey, CameraPath, Curve, Handheld};
 
-use glam::{Mat3, Quat, Vec2, Vec3};
+use glam::{Affine2, Mat3, Quat, Vec2, Vec3};
 
 /// Smallest and largest field of view, degrees.
 pub const FOV_DEG: std::ops::RangeInclusive<f32> = 5.0..=150.0;
@@ -83,12 +88,38 @@ impl View {
         Self { columns: [homography.x_axis, homography.y_axis, homography.z_axis, turn * -camera.position] }
     }
 
+    /// The same view of pictures that lie in a scene as `scene_from_picture` says: places are scene px, depths stay.
+    pub fn in_scene(&self, scene_from_picture: Affine2) -> Self {
+        let (to, back) = (Mat3::from(scene_from_picture), Mat3::from(scene_from_picture.inverse()));
+        let [x, y, one, depth] = self.columns;
+        let homography = to * Mat3::from_cols(x, y, one) * back;
+        Self { columns: [homography.x_axis, homography.y_axis, homography.z_axis, to * depth] }
+    }
+
     /// Where a place of this inverse depth is seen, px, and its inverse depth there; None behind the camera.
     pub fn project(&self, place: Vec2, inverse_depth: f32) -> Option<(Vec2, f32)> {
         let [x, y, one, depth] = self.columns;
         let seen = x * place.x + y * place.y + one + depth * inverse_depth;
         (seen.z > LEAST_NEARING).then(|| (seen.truncate() / seen.z, inverse_depth / seen.z))
     }
+
+    /// Whether every place is seen where it is, exactly and whatever its depth.
+    pub fn is_at_rest(&self) -> bool {
+        self.columns == [Vec3::X, Vec3::Y, Vec3::Z, Vec3::ZERO]
+    }
+
+    /// 1 / Z at a place of this inverse depth: what is linear in the frame along a flat surface.
+    pub fn nearness(&self, place: Vec2, inverse_depth: f32) -> f32 {
+        let [x, y, one, depth] = self.columns;
+        (x.z * place.x + y.z * place.y + one.z + depth.z * inverse_depth).recip()
+    }
+}
+
+/// Projects `points`, places in px with their inverse depths, into `seen`: their places in the frame with their inverse depths there, or
+/// None behind the camera.
+pub fn project_points(view: &View, points: &[(Vec2, f32)], seen: &mut Vec<Option<(Vec2, f32)>>) {
+    seen.clear();
+    seen.extend(points.iter().map(|(place, inverse_depth)| view.project(*place, *inverse_depth)));
 }
 
 #[cfg(test)]

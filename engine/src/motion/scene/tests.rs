@@ -289,3 +289,258 @@ fn a_field_outlives_its_scene() {
     second.advance(&mut field, 1);
     assert_eq!(field.pushed(), 2);
 }
+
+/// A camera before a wall 4 units away, on whose left half something is twice as near.
+fn with_camera(mut project: Project, keys: Vec<crate::motion::camera::CameraKey>) -> (Project, Arc<DepthMap>) {
+    use crate::motion::depth::{DepthSource, SceneShape};
+    let mut camera = CameraPath::new(DepthSource::Shape(SceneShape::Backdrop { distance: 4.0 }));
+    camera.keys = keys;
+    project.camera = Some(camera);
+    (project, Arc::new(DepthMap::new(Mask::from_fn(200, 100, |x, _| if x < 100 { 0.5 } else { 0.25 }))))
+}
+
+#[test]
+fn a_camera_moves_all_points_by_their_depth_and_strokes_and_pins_go_with_the_surface() {
+    use crate::motion::camera::CameraKey;
+    let sideways = vec![CameraKey::at_rest(0.0), CameraKey { position: glam::Vec3::X * 0.2, ..CameraKey::at_rest(10.0) }];
+    let strokes = vec![
+        stroke(square(120.0, 20.0, 30.0), &[(0.0, 0.0, 0.0), (10.0, 20.0, 0.0)]),
+        stroke(disc(40.0, 50.0, 20.0, 0.6), &[(0.0, 0.0, 0.0), (10.0, 0.0, 10.0)]),
+    ];
+    let (_folder, flat) = project(strokes, vec![square(160.0, 60.0, 20.0)]);
+    let (project, depth) = with_camera(flat.clone(), sideways);
+    let (still, moving) = (Scene::new(&flat, 200, 100).unwrap(), Scene::new(&project, 200, 100).unwrap().with_depth(depth.clone()));
+    // At rest it is as if there were no camera, bit for bit.
+    assert_eq!(moving.frame_motion(0), still.frame_motion(0));
+    assert_eq!((at(&moving, 0).1, at(&moving, 0).2), (at(&still, 0).1, at(&still, 0).2));
+    let focal = moving.camera().unwrap().lens((200, 100)).focal_px;
+    let motion = moving.frame_motion(10);
+    assert!(motion.view.is_some() && motion.objects == still.frame_motion(10).objects);
+    let (field, tracks, states) = at(&moving, 10);
+    let surface = at(&still, 10).1;
+    let (mut hidden, mut seen) = (0, 0);
+    for (i, source) in field.sources.iter().enumerate() {
+        let expected = surface.positions[i] - Vec2::X * (focal * 0.2 * depth.at(*source));
+        assert!(tracks.positions[i].distance(expected) < 0.05, "{source}");
+        assert_eq!(states[i], PointState::Driven);
+        // The nearer half slides over what is right of it: nothing there yet, it uncovers.
+        let inside = (0.0..200.0).contains(&expected.x) && (0.0..100.0).contains(&expected.y);
+        seen += usize::from(tracks.visible[i]);
+        hidden += usize::from(inside && !tracks.visible[i]);
+        assert!(inside || !tracks.visible[i], "{source}");
+    }
+    assert!(seen > 1000 && hidden < seen / 10, "{seen} {hidden}");
+    // The other way it covers.
+    let back = vec![CameraKey { position: glam::Vec3::X * -0.4, ..CameraKey::at_rest(0.0) }];
+    let (project, depth) = with_camera(flat, back);
+    let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth);
+    let (field, tracks, _) = at(&scene, 0);
+    for (source, visible) in field.sources.iter().zip(&tracks.visible) {
+        let slid = focal * 0.4 * 0.25;
+        if (106.0..94.0 + slid).contains(&source.x) && source.x + slid < 196.0 {
+            assert!(!visible, "{source} is behind the nearer half");
+        }
+        if source.x < 92.0 && source.y < 96.0 {
+            assert!(*visible, "{source}");
+        }
+    }
+    let (object, source) = scene.pick(Vec2::new(100.0, 80.0), 0);
+    assert!(object.is_none() && source.distance(Vec2::new(100.0 - focal * 0.2, 80.0)) < 0.2, "{source}");
+}
+
+#[test]
+fn another_way_of_the_camera_is_drawn_at_once_and_another_depth_is_not() {
+    use crate::motion::camera::CameraKey;
+    let (_folder, plain) = project(vec![stroke(square(20.0, 20.0, 40.0), &[(0.0, 0.0, 0.0), (9.0, 50.0, 0.0)])], vec![]);
+    let (mut project, depth) = with_camera(plain.clone(), vec![CameraKey::at_rest(0.0)]);
+    let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth.clone());
+    assert!(scene.frame_motion(5).view.is_none());
+    let camera = project.camera.as_mut().unwrap();
+    camera.keys.push(CameraKey { position: glam::Vec3::new(0.1, 0.0, 0.4), ..CameraKey::at_rest(8.0) });
+    let revised = scene.revised(&project).unwrap();
+    assert_eq!(revised.frame_motion(5), Scene::new(&project, 200, 100).unwrap().with_depth(depth).frame_motion(5));
+    assert!(revised.frame_motion(5).view.is_some());
+    project.camera.as_mut().unwrap().keys[1].frame = 0.0;
+    assert!(scene.revised(&project).is_none(), "two keys at one frame");
+    project.camera.as_mut().unwrap().keys.pop();
+    project.camera.as_mut().unwrap().fov_deg = 70.0;
+    assert!(scene.revised(&project).is_none() && scene.revised(&plain).is_none());
+}
+
+#[test]
+fn points_are_added_where_the_camera_uncovers_the_picture_and_nothing_is_ever_not_a_number() {
+    use crate::motion::camera::CameraKey;
+    let (_folder, plain) = project(vec![stroke(disc(60.0, 50.0, 30.0, 0.5), &[(0.0, 0.0, 0.0), (9.0, 10.0, 0.0)])], vec![]);
+    for (position, yaw_deg) in
+        [((0.5, 0.0, 1.5), 20.0), ((0.0, 0.0, 3.0), 0.0), ((0.0, 0.0, 5.0), 0.0), ((0.0, 0.0, 0.0), 180.0), ((0.0, 0.0, -9.0), 3.0_f32)]
+    {
+        let rotation = glam::Quat::from_rotation_y(yaw_deg.to_radians());
+        let keys = vec![CameraKey::at_rest(0.0), CameraKey { position: position.into(), rotation, ..CameraKey::at_rest(9.0) }];
+        let (project, depth) = with_camera(plain.clone(), keys);
+        let scene = Scene::new(&project, 200, 100).unwrap().with_depth(depth);
+        let mut field = scene.track_field(40);
+        for frame in 0..12 {
+            let added = scene.seed_uncovered(&mut field, frame);
+            assert!(added < 800, "{added}");
+            scene.advance(&mut field, frame);
+            let tracks = field.frame(frame).unwrap();
+            assert!(tracks.positions.iter().all(|place| place.is_finite()), "{position:?} at {frame}");
+            let (_, source) = scene.pick(Vec2::new(50.0, 50.0), frame);
+            assert!(source.is_finite());
+        }
+    }
+}
+
+/// A project over a 200 x 100 picture whose clip is that picture in motion: `to` says where a place is at a frame.
+fn filmed(strokes: Vec<Stroke>, pins: Vec<Region>, regions: &[Region], to: impl Fn(Vec2, f32) -> Vec2) -> (tempfile::TempDir, Project) {
+    use crate::motion::npz::Tracks;
+    use crate::motion::transfer::Transfer;
+    let (folder, mut project) = project(strokes, pins);
+    let places: Vec<Vec2> = (0..800).map(|i| Vec2::new((i % 40) as f32 * 5.0 + 2.5, (i / 40) as f32 * 5.0 + 2.5)).collect();
+    let frame = |t: usize| TrackFrame { positions: places.iter().map(|p| to(*p, t as f32)).collect(), visible: vec![true; 800] };
+    Tracks { points: 800, frames: (0..=20).map(frame).collect() }.save(folder.path().join("t.npz")).unwrap();
+    let clip = |region: &Region| Transfer { region: region.clone(), ..Transfer::new("c.mp4", "t.npz", (200, 100), 16.0, 21) };
+    project.transfers = regions.iter().map(clip).collect();
+    (folder, project)
+}
+
+/// Turns about the middle and bends.
+fn turning(p: Vec2, t: f32) -> Vec2 {
+    let middle = Vec2::new(100.0, 50.0);
+    middle + Vec2::from_angle(0.01 * t).rotate(p - middle) + Vec2::new(0.0, 0.2 * t * (p.x * 0.04).sin())
+}
+
+#[test]
+fn a_clip_moves_the_plate_as_its_tracks_go() {
+    let (_folder, project) = filmed(vec![], vec![], &[Region::All], turning);
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    let (field, tracks, _) = at(&scene, 0);
+    assert!(field.sources.iter().zip(&tracks.positions).all(|(a, b)| a.distance(*b) < 1e-3));
+    let mut field = scene.track_field(50);
+    for frame in 0..=20 {
+        scene.advance(&mut field, frame);
+        let (tracks, states) = (field.frame(frame).unwrap(), field.states(frame).unwrap());
+        for (source, place) in field.sources.iter().zip(&tracks.positions) {
+            let truth = turning(*source, frame as f32);
+            assert!(place.distance(truth) < 0.3, "{frame} {source}: {place} {truth}");
+        }
+        assert!(states.iter().all(|state| *state == PointState::Driven));
+        let place = turning(Vec2::new(60.0, 40.0), frame as f32);
+        let (object, source) = scene.pick(place, frame);
+        assert!(object.is_none() && source.distance(Vec2::new(60.0, 40.0)) < 0.5, "{frame}: {source}");
+    }
+    // A picture of another size moves alike.
+    let half = Scene::new(&project, 100, 50).unwrap();
+    let place = half.plate_motion(20).apply(Vec2::new(30.0, 20.0)) * 2.0;
+    assert!(place.distance(turning(Vec2::new(60.0, 40.0), 20.0)) < 0.3, "{place}");
+}
+
+#[test]
+fn strokes_come_on_top_of_clips_and_share_their_layer() {
+    let region = square(40.0, 20.0, 60.0);
+    let mut moved = stroke(region.clone(), &[(0.0, 0.0, 0.0), (20.0, 60.0, 10.0)]);
+    moved.turn = vec![(0.0, 0.0), (20.0, 90.0)];
+    let (_folder, project) = filmed(vec![moved], vec![], &[region], turning);
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    assert_eq!((scene.regions.len(), scene.plate_motion(20)), (1, LayerMotion::STILL));
+    for source in [Vec2::new(50.0, 30.0), Vec2::new(70.0, 50.0), Vec2::new(95.0, 75.0)] {
+        let bent = turning(source, 20.0) - Vec2::new(70.0, 50.0);
+        let truth = Vec2::new(70.0, 50.0) + bent.perp() + Vec2::new(60.0, 10.0);
+        let place = scene.object_motions(20)[0].apply(source);
+        assert!(place.distance(truth) < 0.3, "{source}: {place} {truth}");
+        let (object, found) = scene.pick(place, 20);
+        assert!(object == Some(0) && found.distance(source) < 0.1, "{found}");
+    }
+    assert_eq!(scene.pick(Vec2::new(45.0, 25.0), 20).0, None, "it has left");
+}
+
+#[test]
+fn pins_stay_where_clips_move_everything() {
+    let (_folder, project) = filmed(vec![], vec![disc(60.0, 50.0, 20.0, 0.0)], &[Region::All], |p, t| p + Vec2::new(t, 0.0));
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    let (field, tracks, states) = at(&scene, 20);
+    for ((source, place), state) in field.sources.iter().zip(&tracks.positions).zip(&states) {
+        let pinned = source.distance(Vec2::new(60.0, 50.0)) < 18.0;
+        assert!(pinned == (*place == *source) || (source.distance(Vec2::new(60.0, 50.0)) - 20.0).abs() < 3.0, "{source} {place}");
+        assert!(!pinned || *state == PointState::Pinned);
+    }
+    // In a soft layer over a pin as well.
+    let (_folder, project) =
+        filmed(vec![], vec![disc(60.0, 50.0, 10.0, 0.0)], &[disc(60.0, 50.0, 45.0, 0.5)], |p, t| p + Vec2::new(0.2 * t, 0.0));
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    let bend = &scene.object_motions(20)[0];
+    assert!(bend.apply(Vec2::new(60.0, 50.0)).distance(Vec2::new(60.0, 50.0)) < 0.05);
+    assert!(bend.apply(Vec2::new(80.0, 50.0)).x > 83.0);
+    assert!(bend.apply(Vec2::new(60.0, 3.0)).distance(Vec2::new(60.0, 3.0)) < 0.05, "its border stays with the plate");
+}
+
+#[test]
+fn other_numbers_of_a_clip_are_taken_at_once_and_are_the_compiled_ones() {
+    use crate::motion::transfer::{Placing, Repeat};
+    let disc = disc(60.0, 50.0, 30.0, 0.4);
+    let strokes = vec![stroke(square(20.0, 20.0, 20.0), &[(0.0, 0.0, 0.0), (10.0, 30.0, 0.0)])];
+    let (folder, project) = filmed(strokes, vec![square(150.0, 10.0, 20.0)], &[Region::All, disc, square(20.0, 20.0, 20.0)], turning);
+    let scene = Scene::new(&project, 100, 60).unwrap();
+    // Nothing is read: the file may even be gone.
+    let mut moved = project.clone();
+    moved.strokes[0].path[1].place = Vec2::new(10.0, 10.0);
+    (moved.transfers[0].strength, moved.transfers[0].start) = (0.4, 3.0);
+    (moved.transfers[1].speed, moved.transfers[1].repeat) = (2.5, Repeat::PingPong);
+    moved.transfers[2].placing = Placing::Similarity { offset: (20.0, 3.0), scale: 0.7, turn_deg: 30.0, mirror: true };
+    let compiled = Scene::new(&moved, 100, 60).unwrap();
+    std::fs::remove_file(folder.path().join("t.npz")).unwrap();
+    let revised = scene.revised(&moved).unwrap();
+    for frame in [0, 1, 7, 20, 33] {
+        assert!(revised.frame_motion(frame) == compiled.frame_motion(frame), "{frame}");
+        assert!((0..4).all(|layer| revised.layer_state(layer, frame) == compiled.layer_state(layer, frame)));
+    }
+    assert!(revised.frame_motion(7) != scene.frame_motion(7));
+    let other = |change: &dyn Fn(&mut Project)| {
+        let mut other = project.clone();
+        change(&mut other);
+        assert!(scene.revised(&other).is_none());
+    };
+    other(&|p| p.transfers[0].region = square(0.0, 0.0, 30.0));
+    other(&|p| p.transfers[0].range = (2, 9));
+    other(&|p| p.transfers[1].hidden = vec![4]);
+    other(&|p| p.transfers[1].tracks = "u.npz".into());
+    other(&|p| p.transfers[2].speed = 0.0);
+    other(&|p| drop(p.transfers.remove(0)));
+    let gone = Scene::new(&project, 100, 60).unwrap_err().to_string();
+    assert!(gone.contains("transfers[0].tracks: t.npz does not exist; track the clip again"), "{gone}");
+}
+
+#[test]
+fn tracks_that_cannot_be_used_are_named_by_their_transfer() {
+    let (folder, mut project) = filmed(vec![], vec![], &[Region::All], turning);
+    project.transfers[0].range = (0, 21);
+    let message = Scene::new(&project, 200, 100).unwrap_err().to_string();
+    assert!(message.starts_with("transfers[0].range: ends at frame 21"), "{message}");
+    project.transfers[0].range = (0, 20);
+    std::fs::write(folder.path().join("t.npz"), b"no archive").unwrap();
+    let message = Scene::new(&project, 200, 100).unwrap_err().to_string();
+    assert!(message.starts_with("transfers[0].tracks: ") && message.contains("t.npz: cannot be opened as .npz"), "{message}");
+    project.pins = vec![Region::All];
+    let message = Scene::new(&project, 200, 100).unwrap_err().to_string();
+    assert!(message.contains("pins the whole picture, which transfers[0] moves"), "{message}");
+}
+
+#[test]
+fn what_a_clip_covers_is_hidden_and_what_it_uncovers_gets_points() {
+    let (_folder, project) = filmed(vec![], vec![], &[square(20.0, 20.0, 40.0)], |p, t| p + Vec2::new(4.0 * t, 0.0));
+    let scene = Scene::new(&project, 200, 100).unwrap();
+    let mut field = scene.track_field(50);
+    scene.advance(&mut field, 0);
+    assert_eq!(scene.seed_uncovered(&mut field, 0), 0);
+    scene.advance(&mut field, 1);
+    let before = field.len();
+    assert!(scene.seed_uncovered(&mut field, 20) > 50, "where the square was");
+    assert!(field.sources[before..].iter().all(|p| (18.0..62.0).contains(&p.x) && (18.0..62.0).contains(&p.y)));
+    scene.advance(&mut field, 20);
+    let tracks = field.frame(2).unwrap();
+    for i in 0..before {
+        let under = field.layers[i] == 0 && (104.0..136.0).contains(&field.sources[i].x) && (24.0..56.0).contains(&field.sources[i].y);
+        assert!(!under || !tracks.visible[i], "{}", field.sources[i]);
+        assert!(field.layers[i] == 0 || tracks.visible[i]);
+    }
+}

@@ -4,16 +4,20 @@
 //! neither the next cut nor a chunk waits for it. Invariant: what comes out depends on picture and project alone. Guarded by the tests
 //! below and `tests/tests/live.rs`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::error::{Error, Result};
 use crate::guide::layers::{CutOptions, Cutter, Fill, Layers};
+use crate::motion::camera::CameraPath;
+use crate::motion::depth::DepthMap;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
 use crate::picture::Picture;
+use crate::priority::{Priority, set_priority};
 
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
@@ -28,6 +32,16 @@ pub struct Stage {
     pub picture: Arc<Picture>,
     options: CutOptions,
     cutter: Cutter,
+    depth: Option<Depth>,
+}
+
+/// The depth of the last project that had one.
+#[derive(Debug)]
+struct Depth {
+    /// What it was made of.
+    camera: CameraPath,
+    folder: PathBuf,
+    map: Arc<DepthMap>,
 }
 
 impl Stage {
@@ -47,7 +61,7 @@ impl Stage {
         let margin = (size.0.max(size.1) as f32 * MARGIN) as usize;
         let options = CutOptions { plate_margin_px: margin, seed, ..CutOptions::default() };
         let cutter = Cutter::new(live.clone(), options.clone());
-        Ok(Self { placement: Placement::cover((width, height), size), picture: live, options, cutter })
+        Ok(Self { placement: Placement::cover((width, height), size), picture: live, options, cutter, depth: None })
     }
 
     /// Live px per px of the source picture.
@@ -58,11 +72,29 @@ impl Stage {
     /// `project` as a scene of the live picture, and the picture cut for it, smoothly filled.
     ///
     /// # Errors
-    /// A project that is not valid, or a mask file that cannot be read.
+    /// A project that is not valid, or a mask or depth file that cannot be read.
     pub fn compile(&mut self, project: &Project) -> Result<(Scene, Layers)> {
+        self.compile_noted(project).map(|(scene, layers, _)| (scene, layers))
+    }
+
+    /// As [`Stage::compile`], with what the user should know of a depth that was made for it.
+    fn compile_noted(&mut self, project: &Project) -> Result<(Scene, Layers, Vec<String>)> {
         let scene = Scene::placed(project, &self.placement)?;
         let layers = self.cutter.cut(&scene.regions);
-        Ok((scene, layers))
+        let Some(camera) = &project.camera else { return Ok((scene, layers, Vec::new())) };
+        let known =
+            self.depth.take().filter(|depth| depth.folder == project.folder() && CameraPath::same_depth(Some(&depth.camera), Some(camera)));
+        let (depth, notes) = match known {
+            Some(depth) => (depth, Vec::new()),
+            None => {
+                let lens = camera.lens(self.placement.picture);
+                let (map, notes) = camera.depth.map(&self.picture, &self.placement, project.folder(), &lens)?;
+                (Depth { camera: camera.clone(), folder: project.folder().to_owned(), map: Arc::new(map) }, notes)
+            }
+        };
+        let map = self.depth.insert(depth).map.clone();
+        let layers = layers.with_depth(&map);
+        Ok((scene.with_depth(map), layers, notes))
     }
 
     /// As [`Stage::compile`], with the holes filled as `fill` says.
@@ -91,7 +123,7 @@ pub(super) struct Request {
 /// What became of a request.
 pub(super) enum Answer {
     /// Compiled, smoothly filled.
-    Cut { opening: u64, serial: u64, scene: Box<Scene>, layers: Arc<Layers>, stage: Staged },
+    Cut { opening: u64, serial: u64, scene: Box<Scene>, layers: Arc<Layers>, stage: Staged, notes: Vec<String> },
     /// The same layers with texture.
     Textured { opening: u64, smooth: Arc<Layers>, layers: Arc<Layers> },
     /// It does not compile.
@@ -118,9 +150,6 @@ pub(super) struct Compilers {
     requests: Slot<Request>,
     pub answers: Receiver<Answer>,
 }
-
-/// Of the threads that make texture, 0 (least) to 99.
-const PRIORITY: u8 = 30;
 
 /// Room for one thing, the newest.
 struct Slot<T> {
@@ -172,13 +201,13 @@ fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answe
                 _ => Stage::new(&picture, live_px, project.seed)?,
             };
             let (_, stage) = stage.insert((opening, fresh));
-            let (scene, layers) = stage.compile(&project)?;
-            Ok((scene, Arc::new(layers), Staged { picture: stage.picture.clone(), scale: stage.scale() }))
+            let (scene, layers, notes) = stage.compile_noted(&project)?;
+            Ok((scene, Arc::new(layers), Staged { picture: stage.picture.clone(), scale: stage.scale() }, notes))
         });
         let answer = match answer {
-            Ok((scene, layers, staged)) => {
+            Ok((scene, layers, staged, notes)) => {
                 smooth.replace(Smooth { opening, picture: staged.picture.clone(), seed: project.seed, layers: layers.clone() });
-                Answer::Cut { opening, serial, scene: Box::new(scene), layers, stage: staged }
+                Answer::Cut { opening, serial, scene: Box::new(scene), layers, stage: staged, notes }
             }
             Err(why) => Answer::Refused { opening, serial, why },
         };
@@ -208,13 +237,8 @@ fn texture(holes: &Receiver<Smooth>, say: &Sender<Answer>) {
 /// Threads that give way to a window, but not to the network: with the lowest priority a hole could stay smooth for seconds beside a
 /// live loop that takes all there is.
 fn slow_pool() -> Option<rayon::ThreadPool> {
-    use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
-    let lower = |_| {
-        if let Ok(value) = ThreadPriorityValue::try_from(PRIORITY) {
-            drop(set_current_thread_priority(ThreadPriority::Crossplatform(value)));
-        }
-    };
-    rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}")).start_handler(lower).build().ok()
+    let builder = rayon::ThreadPoolBuilder::new().thread_name(|i| format!("kinebrush-texture-{i}"));
+    builder.start_handler(|_| set_priority(Priority::Bettering)).build().ok()
 }
 
 /// `work`, whose panic is a message too.

@@ -134,8 +134,16 @@ fn project_bytes(project: &Project) -> usize {
         let tracks = stroke.timing.len() + stroke.turn.len() + stroke.scale.len();
         size_of_val(stroke) + size_of_val(stroke.path.as_slice()) + 12 * stroke.handles.len() + 8 * tracks + region(&stroke.region)
     });
+    let transfers = project.transfers.iter().map(|transfer| {
+        let paths = transfer.clip.as_os_str().len() + transfer.tracks.as_os_str().len();
+        size_of_val(transfer) + paths + 4 * transfer.hidden.len() + region(&transfer.region)
+    });
     let texts = project.name.len() + project.description.len() + project.credits.len();
-    size_of::<Project>() + texts + strokes.sum::<usize>() + project.pins.iter().map(|pin| size_of_val(pin) + region(pin)).sum::<usize>()
+    size_of::<Project>()
+        + texts
+        + strokes.sum::<usize>()
+        + transfers.sum::<usize>()
+        + project.pins.iter().map(|pin| size_of_val(pin) + region(pin)).sum::<usize>()
 }
 
 #[cfg(test)]

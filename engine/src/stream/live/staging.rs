@@ -10,6 +10,7 @@ use super::compile::{Answer, Compilers, Request, Staged};
 use super::hand::Hands;
 use super::history::Plan;
 use crate::guide::layers::{Fill, Layers};
+use crate::motion::camera::CameraPath;
 use crate::motion::project::Project;
 use crate::motion::scene::Scene;
 use crate::picture::Picture;
@@ -140,8 +141,10 @@ impl Staging {
     /// Takes an answer; `cuts` counts cuts.
     pub fn hear(&mut self, answer: Answer, hands: &Hands, cuts: &mut u64) -> Heard {
         match answer {
-            Answer::Cut { opening, serial, scene, layers, stage } if opening == self.opening => {
-                self.adopt(serial, *scene, layers, stage, hands, cuts)
+            Answer::Cut { opening, serial, scene, layers, stage, notes } if opening == self.opening => {
+                let heard = self.adopt(serial, *scene, layers, stage, hands, cuts);
+                let warning = (!notes.is_empty()).then(|| format!("Depth: {}.", notes.join("; ")));
+                Heard { warning: heard.warning.or(warning), ..heard }
             }
             Answer::Textured { opening, smooth, layers } if opening == self.opening => {
                 let Some(ready) = self.ready.as_mut().filter(|ready| Arc::ptr_eq(&ready.smooth, &smooth)) else { return Heard::default() };
@@ -219,8 +222,12 @@ impl Staging {
     }
 }
 
-/// Whether two projects have the same strokes' regions in the same order, and the same pins.
+/// Whether two projects have the same strokes' and transfers' regions in the same order, the same clips' motion, the same depth,
+/// and the same pins.
 fn same_layers(a: &Project, b: &Project) -> bool {
     let regions = a.strokes.iter().map(|stroke| &stroke.region).eq(b.strokes.iter().map(|stroke| &stroke.region));
-    regions && a.seed == b.seed && a.pins == b.pins
+    let clips = a.transfers.len() == b.transfers.len()
+        && a.transfers.iter().zip(&b.transfers).all(|(a, b)| a.region == b.region && a.same_clip_motion(b));
+    let depth = CameraPath::same_depth(a.camera.as_ref(), b.camera.as_ref());
+    regions && clips && depth && a.seed == b.seed && a.pins == b.pins
 }
