@@ -118,6 +118,16 @@ impl Desk {
         })
     }
 
+    /// Scrolls to what is called `label`.
+    #[track_caller]
+    pub fn reach(&mut self, label: &str) {
+        self.harness.run_steps(2);
+        let node = self.harness.query_all_by_label(label).last();
+        node.unwrap_or_else(|| panic!("nothing is called {label:?}")).scroll_to_me();
+        // Scrolling takes its time.
+        self.harness.run_steps(40);
+    }
+
     /// Clicks what is called `label`.
     #[track_caller]
     pub fn press(&mut self, label: &str) {

@@ -46,6 +46,7 @@ fn a_film_moves_the_picture() {
     let made = desk.player().held(desk.player().generated().end - 1).unwrap().clone();
     assert!(made.correction.is_some());
 
+    desk.reach("Place by hand");
     desk.press("Place by hand");
     desk.stroke((0.0, 0.0), (40.0, 20.0));
     assert_eq!(desk.document().undo_label(), Some("Place by hand"));

@@ -442,6 +442,7 @@ fn a_camera_that_runs_into_the_scene_is_told_so() {
 #[test]
 fn an_idle_panel_does_not_repaint() {
     let mut harness = open();
+    surveyed(&mut harness);
     harness.run_steps(4);
     let delay = harness.output().viewport_output.values().map(|out| out.repaint_delay).min().unwrap();
     assert!(delay > Duration::from_secs(10), "{delay:?}");
