@@ -11,12 +11,14 @@ use super::point::Point;
 
 /// How far a point may be off and still count as going with the rest, px.
 const TOLERANCE: f32 = 1.0;
-/// Stiffness of the motion's shape against change within a frame, px^2.
-const STIFFNESS: f32 = 1000.0;
+/// Stiffness of the motion's shape against change within a frame, px^2: nearly a shift, or it would bend to what moves in front.
+const STIFFNESS: f32 = 100_000.0;
 /// Say of a point whose place is wholly undetermined.
 const FLOOR: f32 = 0.05;
-/// Once the motion has less of its first support than this, it is counted from the present frame on.
-const OUTWORN: f32 = 0.6;
+/// Once less than this is left of the points (by say), the motion is counted from the present frame on.
+const OUTWORN: f32 = 0.5;
+/// How much more support than rest another motion needs: what moves in front often has more to be seen than what rests behind.
+const AT_REST: f32 = 1.3;
 /// How much more support another motion needs than the one that goes on.
 const BETTER: f32 = 1.1;
 
@@ -39,15 +41,17 @@ impl Overall {
     /// How the frame moved from the one before, given its points there and where they were followed to.
     pub fn push(&mut self, points: &[Point], followed: &[Option<Followed>]) -> Affine2 {
         let before = self.since;
-        if let Some(now) = self.found(points, followed).filter(|now| now.support >= OUTWORN * self.support) {
+        if let Some((now, left)) = self.found(points, followed)
+            && left >= OUTWORN * self.support
+        {
             return self.go_on(before, &now);
         }
         self.base = points.iter().map(|point| (point.visible && !point.ended).then_some(point.place)).collect();
         let (sum, count) = self.base.iter().flatten().fold((Vec2::ZERO, 0), |(sum, count), place| (sum + *place, count + 1));
         (self.middle, self.since, self.support) = (sum / count.max(1) as f32, Affine2::IDENTITY, 0.0);
         match self.found(points, followed) {
-            Some(now) => {
-                self.support = now.support;
+            Some((now, all)) => {
+                self.support = all;
                 self.go_on(Affine2::IDENTITY, &now)
             }
             None => Affine2::IDENTITY,
@@ -60,8 +64,8 @@ impl Overall {
         if step.is_finite() { step } else { Affine2::IDENTITY }
     }
 
-    /// The motion that most agree on: at rest, going on as it did, or with the median of those that are sure.
-    fn found(&self, points: &[Point], followed: &[Option<Followed>]) -> Option<Consensus> {
+    /// The motion that most agree on: at rest, going on as it did, or with the median of those that are sure; and the say of all.
+    fn found(&self, points: &[Point], followed: &[Option<Followed>]) -> Option<(Consensus, f32)> {
         let mut voices = Voices::default();
         let mut ways: Vec<Vec2> = Vec::new();
         for ((base, point), own) in self.base.iter().zip(points).zip(followed) {
@@ -76,7 +80,7 @@ impl Overall {
         };
         let way = Vec2::new(median(|way| way.x), median(|way| way.y));
         let on = self.since.transform_point2(self.middle);
-        let starts = [(self.middle, Mat2::IDENTITY, 1.0), (on, self.since.matrix2, BETTER), (on + way, self.since.matrix2, 1.0)];
+        let starts = [(self.middle, Mat2::IDENTITY, AT_REST), (on, self.since.matrix2, BETTER), (on + way, self.since.matrix2, 1.0)];
         let mut best: Option<(f32, Consensus)> = None;
         for (start, shape, trust) in starts {
             if let Some(found) = consensus(&voices, start, shape, STIFFNESS)
@@ -85,7 +89,7 @@ impl Overall {
                 best = Some((trust * found.support, found));
             }
         }
-        best.map(|(_, found)| found)
+        best.map(|(_, found)| (found, voices.total))
     }
 }
 
@@ -107,7 +111,7 @@ mod tests {
         let mut overall = Overall::default();
         let mut all = Affine2::IDENTITY;
         for t in 1..40 {
-            let turn = Affine2::from_angle_translation(0.004 * t as f32, Vec2::new(0.7, -0.3) * t as f32);
+            let turn = Affine2::from_translation(Vec2::new(0.7, -0.3) * t as f32);
             let place = |i: usize| {
                 // Some wrongness that changes from frame to frame.
                 let off = Vec2::from_angle((7 * t + 13 * i) as f32) * 0.3;
