@@ -21,6 +21,11 @@ const SMALLEST_TOLERANCE: f32 = 0.03;
 const LARGEST_TOLERANCE: f32 = 0.2;
 /// How many pixels' worth of belief there is that the light is as before.
 const LIGHT_BELIEF: f32 = 20.0;
+/// Pixels of a block that differ less than this from its middle belong to the same thing, luma; others count by [`UNLIKE`].
+const ALIKE: f32 = 0.08;
+const UNLIKE: f32 = 0.15;
+/// Share of a block's shading that is alike all over it.
+const ALL_ALIKE: f32 = 0.05;
 /// Steps smaller than this end a registration, px.
 const SMALL_STEP: f32 = 0.01;
 
@@ -35,6 +40,17 @@ pub(super) struct Light {
 
 impl Light {
     pub const SAME: Self = Self { gain: 1.0, bias: 0.0 };
+
+    /// The change from `then` to this.
+    pub fn since(self, then: Self) -> Self {
+        let gain = self.gain / then.gain;
+        Self { gain, bias: self.bias - gain * then.bias }
+    }
+
+    /// First `then`, after that this.
+    pub fn after(self, then: Self) -> Self {
+        Self { gain: self.gain * then.gain, bias: self.bias + self.gain * then.bias }
+    }
 }
 
 /// What is known of a place beforehand.
@@ -66,17 +82,18 @@ pub(super) struct Fit {
     pub information: f32,
     /// Root mean square of what is left over, luma.
     pub residual: f32,
+    /// How much brighter the frame is than the template, luma.
+    pub shift: f32,
 }
 
 /// `level` around `at`, and what share of each pixel counts (0 outside).
 #[inline(always)]
 fn cut(level: &Mask, at: Vec2, value: &mut Pixels, inside: &mut Pixels) -> bool {
     let corner = at - MIDDLE - 0.5;
-    let (x0, y0) = (corner.x.floor(), corner.y.floor());
-    let (fx, fy) = (corner.x - x0, corner.y - y0);
-    let whole = x0 >= 0.0 && y0 >= 0.0 && x0 as usize + SIDE < level.width && y0 as usize + SIDE < level.height;
+    let (x0, y0) = (corner.x as usize, corner.y as usize);
+    let whole = corner.cmpge(Vec2::ZERO).all() && x0 + SIDE < level.width && y0 + SIDE < level.height;
     if whole {
-        let (x0, y0) = (x0 as usize, y0 as usize);
+        let (fx, fy) = (corner.x - x0 as f32, corner.y - y0 as f32);
         for (j, line) in value.iter_mut().enumerate() {
             let start = (y0 + j) * level.width + x0;
             let above = &level.data[start..start + SIDE + 1];
@@ -102,14 +119,24 @@ fn cut_warped(level: &Mask, at: Vec2, shape: Mat2, value: &mut Pixels, inside: &
     for j in 0..SIDE {
         let start = at + shape * Vec2::new(-MIDDLE, j as f32 - MIDDLE);
         if whole {
+            // Numbers in lanes, looked up one by one, blended in lanes.
+            let (mut corner, mut fx, mut fy) = ([0i32; SIDE], [0.0f32; SIDE], [0.0f32; SIDE]);
             for i in 0..SIDE {
-                let p = start + shape.x_axis * i as f32 - 0.5;
-                let (x0, y0) = (p.x as usize, p.y as usize);
-                let (fx, fy) = (p.x - x0 as f32, p.y - y0 as f32);
-                let corner = y0 * level.width + x0;
-                let ([a, b], [c, d]) = (pair(&level.data, corner), pair(&level.data, corner + level.width));
-                let (above, below) = (a + fx * (b - a), c + fx * (d - c));
-                value[j][i] = above + fy * (below - above);
+                let (x, y) = (start.x - 0.5 + shape.x_axis.x * i as f32, start.y - 0.5 + shape.x_axis.y * i as f32);
+                let (x0, y0) = (x as i32, y as i32);
+                (fx[i], fy[i]) = (x - x0 as f32, y - y0 as f32);
+                corner[i] = y0 * level.width as i32 + x0;
+            }
+            let mut corners = [[0.0f32; SIDE]; 4];
+            for i in 0..SIDE {
+                let at = corner[i] as usize;
+                let ([a, b], [c, d]) = (pair(&level.data, at), pair(&level.data, at + level.width));
+                (corners[0][i], corners[1][i], corners[2][i], corners[3][i]) = (a, b, c, d);
+            }
+            let [a, b, c, d] = corners;
+            for i in 0..SIDE {
+                let (above, below) = (a[i] + fx[i] * (b[i] - a[i]), c[i] + fx[i] * (d[i] - c[i]));
+                value[j][i] = above + fy[i] * (below - above);
             }
             inside[j] = [1.0; SIDE];
             continue;
@@ -149,18 +176,33 @@ fn bell(deviation: f32) -> Pixels {
     })
 }
 
-/// The weights of a registration and of the judgement whether the middle is seen, and what they are judged by.
+/// Weights over a block, and the noise that residuals are judged by.
 pub(super) struct Bells {
+    /// Of a registration.
     wide: Pixels,
-    narrow: Pixels,
+    /// Of what tells the place of the very point.
     medium: Pixels,
+    /// Of whether it is seen.
+    narrow: Pixels,
     /// Deviation of a pixel that shows the same thing, luma: noise, compression, resampling.
     pub noise: f32,
+    /// What of it is there even where nothing moves: twice the variance of a frame's own noise is the square of this.
+    pub grain: f32,
+    /// Deviation of a whole block's brightness, luma: light and shade that move over things. However many pixels a block has, they do not
+    /// average it away.
+    pub shading: f32,
 }
 
 impl Bells {
     pub fn new(noise: f32) -> Self {
-        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(3.0), noise }
+        Self { wide: bell(4.0), narrow: bell(1.8), medium: bell(3.0), noise, grain: 0.0, shading: 0.0 }
+    }
+
+    /// Mean square of the slopes that noise makes in a frame smoothed by 1-2-1 where there is nothing: half of what is left of the
+    /// variance, less the correlation of every other pixel (1/6).
+    #[inline(always)]
+    fn false_slope(&self) -> f32 {
+        0.5 * (1.0 - 1.0 / 6.0) * 0.5 * self.grain * self.grain
     }
 }
 
@@ -169,36 +211,50 @@ impl Template {
     pub fn new(level: &Mask, at: Vec2, shape: Mat2, bells: &Bells) -> Option<Self> {
         let mut inside = [[1.0; SIDE]; SIDE];
         let mut value = [[0.0; SIDE]; SIDE];
-        dispatch(|| {
-            if shape == Mat2::IDENTITY {
-                cut(level, at, &mut value, &mut inside);
-            } else {
-                cut_warped(level, at, shape, &mut value, &mut inside);
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                if shape == Mat2::IDENTITY {
+                    cut(level, at, &mut value, &mut inside);
+                } else {
+                    cut_warped(level, at, shape, &mut value, &mut inside);
+                }
+            },
+        );
         let mut template = Self { value, slope_x: [[0.0; SIDE]; SIDE], slope_y: [[0.0; SIDE]; SIDE], weight: bells.wide };
         let mut total = 0.0;
         let m = SIDE / 2;
         let middle = 0.25 * (value[m][m] + value[m][m - 1] + value[m - 1][m] + value[m - 1][m - 1]);
-        let (least, sharp) = (0.15, 1.0 / (0.08 * 0.08));
-        dispatch(|| {
-            for j in 1..SIDE - 1 {
-                for i in 1..SIDE - 1 {
-                    template.slope_x[j][i] = 0.5 * (value[j][i + 1] - value[j][i - 1]);
-                    template.slope_y[j][i] = 0.5 * (value[j + 1][i] - value[j - 1][i]);
+        let sharp = 1.0 / (ALIKE * ALIKE);
+        dispatch(
+            #[inline(always)]
+            || {
+                for j in 1..SIDE - 1 {
+                    for i in 1..SIDE - 1 {
+                        template.slope_x[j][i] = 0.5 * (value[j][i + 1] - value[j][i - 1]);
+                        template.slope_y[j][i] = 0.5 * (value[j + 1][i] - value[j - 1][i]);
+                    }
+                    for i in 0..SIDE {
+                        total += template.weight[j][i] * inside[j][i];
+                        let unlike = (value[j][i] - middle) * (value[j][i] - middle) * sharp;
+                        template.weight[j][i] *= inside[j][i] * (UNLIKE + (1.0 - UNLIKE) / (1.0 + unlike * unlike));
+                    }
                 }
-                for i in 0..SIDE {
-                    total += template.weight[j][i] * inside[j][i];
-                    let unlike = (value[j][i] - middle) * (value[j][i] - middle) * sharp;
-                    template.weight[j][i] *= inside[j][i] * (least + (1.0 - least) / (1.0 + unlike * unlike));
-                }
-            }
-        });
+            },
+        );
         (total > 8.0).then_some(template)
     }
 
     /// Smaller eigenvalue of what the template's middle can say about its place, 1/px^2.
     pub fn information(&self, bells: &Bells) -> f32 {
+        dispatch(
+            #[inline(always)]
+            || self.information_in_lanes(bells),
+        )
+    }
+
+    #[inline(always)]
+    fn information_in_lanes(&self, bells: &Bells) -> f32 {
         let mut lanes = [[0.0f32; SIDE]; 3];
         for j in 1..SIDE - 1 {
             for i in 0..SIDE {
@@ -208,13 +264,16 @@ impl Template {
                 lanes[2][i] += w * y * y;
             }
         }
-        let [xx, xy, yy] = lanes.map(|lane| lane.iter().sum::<f32>());
+        let [xx, xy, yy] = totals(lanes);
         smaller_eigenvalue(xx, xy, yy) / (bells.noise * bells.noise)
     }
 
     /// Finds the template in `level` near `start`. None where next to nothing of it is inside.
     pub fn find(&self, level: &Mask, start: Vec2, prior: Option<Prior>, light: Light, steps: usize, bells: &Bells) -> Option<Fit> {
-        dispatch(|| self.find_in_lanes(level, start, prior, light, steps, bells))
+        dispatch(
+            #[inline(always)]
+            || self.find_in_lanes(level, start, prior, light, steps, bells),
+        )
     }
 
     #[inline(always)]
@@ -241,21 +300,21 @@ impl Template {
             let bias = mean_v - light.gain * mean_t;
             light.bias = (total * bias + LIGHT_BELIEF * before.bias) / (total + LIGHT_BELIEF);
             tolerance = (2.5 * (squares / total).sqrt()).clamp(SMALLEST_TOLERANCE, LARGEST_TOLERANCE);
-            let certain = light.gain * light.gain / (bells.noise * bells.noise);
+            let noise = bells.noise * bells.noise + ALL_ALIKE * total * bells.shading * bells.shading;
+            let certain = light.gain * light.gain / noise;
             if step == steps {
                 let misfit = self.misfit(&value, &inside, light, bells);
-                let information = self.information(bells) * light.gain * light.gain;
-                return Some(Fit { place, light, misfit, information, residual: (squares / total).sqrt() });
+                let information = self.information_in_lanes(bells) * light.gain * light.gain;
+                return Some(Fit { place, light, misfit, information, residual: (squares / total).sqrt(), shift: mean_v - mean_t });
             }
             let (mut a, b, mut c) = (xx * certain, xy * certain, yy * certain);
             let (mut p, mut q) = (-xr * certain / light.gain, -yr * certain / light.gain);
-            if let Some(prior) = prior {
-                let way = prior.place - place;
-                (a, c) = (a + prior.precision, c + prior.precision);
-                (p, q) = (p + prior.precision * way.x, q + prior.precision * way.y);
-            }
-            // A breath of belief that nothing moves keeps flat blocks where they are.
-            (a, c) = (a + 1e-3 * certain * 0.01, c + 1e-3 * certain * 0.01);
+            // As much belief in what was known before as noise seems to say, and a breath more: what shows nothing stays.
+            let doubt = (total * bells.false_slope() + 1e-5) * certain;
+            let (known, precision) = prior.map_or((start, doubt), |prior| (prior.place, prior.precision + doubt));
+            let way = known - place;
+            (a, c) = (a + precision, c + precision);
+            (p, q) = (p + precision * way.x, q + precision * way.y);
             let determinant = a * c - b * b;
             let way = Vec2::new(c * p - b * q, a * q - b * p) / determinant.max(1e-12);
             let way = if way.is_finite() { way.clamp_length_max(3.0) } else { Vec2::ZERO };
@@ -290,7 +349,7 @@ impl Template {
                 lanes[10][i] += w * t * v;
             }
         }
-        lanes.map(|lane| lane.iter().sum())
+        totals(lanes)
     }
 
     /// See [`Fit::misfit`].
@@ -307,9 +366,24 @@ impl Template {
                 explained[i] += w * (allowed * allowed + 0.06 * steep);
             }
         }
-        let (wrong, explained): (f32, f32) = (wrong.iter().sum(), explained.iter().sum());
+        let [wrong, explained] = totals([wrong, explained]);
         (wrong / explained.max(1e-9)).sqrt()
     }
+}
+
+/// Sums over lanes, halving them: four steps instead of sixteen.
+#[inline(always)]
+pub(super) fn totals<const N: usize>(mut lanes: [[f32; SIDE]; N]) -> [f32; N] {
+    let mut sums = [0.0; N];
+    for (sum, lane) in sums.iter_mut().zip(&mut lanes) {
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lane[i] += lane[i + half];
+            }
+        }
+        *sum = lane[0];
+    }
+    sums
 }
 
 #[inline(always)]

@@ -10,91 +10,26 @@
 
 use std::sync::Arc;
 
-use glam::{Mat2, Vec2};
+use glam::Vec2;
 use rayon::prelude::*;
 
-use super::block::{Bells, Fit, Light, Prior, Template};
+use super::block::Bells;
 use super::cut::CutDetector;
-use super::neighbours::{self, Consensus, Neighbour, Voice, consensus};
+use super::follow::{Followed, LEVELS, follow};
+use super::overall::Overall;
+use super::point::{Appearance, Point, take_up};
 use super::pyramid::Pyramid;
+use super::settle::{Outcome, Scene, settle};
 use super::sight::Sight;
 use super::{MAX_SIDE, PointTracker, TrackedPoint};
 use crate::picture::Mask;
 use crate::{Error, Result};
 
-/// Sizes at which a point is followed from frame to frame: a block of the coarsest spans 128 px.
-const LEVELS: usize = 4;
-/// A visible point whose misfit grows beyond this is hidden.
-const LOST: f32 = 2.6;
-/// A hidden point is seen again if its misfit falls below this.
-const FOUND: f32 = 1.7;
-/// Information at which a place is well determined by itself, 1/px^2.
-const TEXTURED: f32 = 60.0;
 /// Deviation of a pixel from what it showed before, luma: the most and the least that is believed.
 const LARGEST_NOISE: f32 = 0.012;
 const SMALLEST_NOISE: f32 = 0.001;
-/// Neighbours a point needs; where the user chose fewer, helpers are added around it.
-const FEWEST_NEIGHBOURS: usize = 8;
-/// Helpers' distances from a lone point, px.
-const HELPERS: [f32; 5] = [-28.0, -14.0, 0.0, 14.0, 28.0];
-/// Stiffness of a neighbourhood's shape against change within a frame, px^2.
-const STIFFNESS: f32 = 12.0;
-/// Say of a neighbour whose own place is wholly undetermined.
-const FLOOR: f32 = 0.06;
 /// The later sight is made anew after this many frames.
 const REFRESH: usize = 12;
-
-/// One point's past and present.
-#[derive(Clone, Debug)]
-struct Point {
-    first: Appearance,
-    later: Option<Appearance>,
-    place: Vec2,
-    velocity: Vec2,
-    shape: Mat2,
-    light: Light,
-    neighbours: Vec<Neighbour>,
-    /// Place less what the neighbours said when it was last seen.
-    offset: Vec2,
-    misfit: f32,
-    certainty: f32,
-    visible: bool,
-    hidden_for: usize,
-    ended: bool,
-}
-
-/// What a point looked like at some time, and how its surroundings have changed since.
-#[derive(Clone, Debug)]
-struct Appearance {
-    sight: Arc<Sight>,
-    at: Vec2,
-    /// Shape at that time, from the first sight.
-    shape: Mat2,
-    light: Light,
-    frame: usize,
-}
-
-/// A point followed from the frame before.
-#[derive(Clone, Copy)]
-struct Followed {
-    place: Vec2,
-    /// 0..1: texture, agreement with the frame before, forward and backward.
-    certainty: f32,
-    /// What is left over, luma.
-    residual: f32,
-}
-
-/// What one frame made of a point.
-struct Outcome {
-    place: Vec2,
-    shape: Mat2,
-    light: Light,
-    offset: Vec2,
-    misfit: f32,
-    certainty: f32,
-    visible: bool,
-    quality: f32,
-}
 
 /// The tracker. Memory: two frames, a piece of a frame per [`PointTracker::add`], and a later sight per point.
 pub struct LucasKanade {
@@ -111,6 +46,7 @@ pub struct LucasKanade {
     cuts: Vec<usize>,
     frames: usize,
     bells: Bells,
+    overall: Overall,
 }
 
 impl Default for LucasKanade {
@@ -134,38 +70,49 @@ impl LucasKanade {
             cuts: Vec::new(),
             frames: 0,
             bells: Bells::new(LARGEST_NOISE),
+            overall: Overall::default(),
         }
     }
 
     /// Every point moved on by one frame.
     fn advance(&mut self, last: &Pyramid, now: &Pyramid) {
-        let followed: Vec<Option<Followed>> =
-            self.points.par_iter().map(|point| (point.visible && !point.ended).then(|| self.follow(point, last, now)).flatten()).collect();
+        let bells = &self.bells;
+        let followed: Vec<Option<Followed>> = self
+            .points
+            .par_iter()
+            .map(|point| (point.visible && !point.ended).then(|| follow(point, last, now, bells)).flatten())
+            .collect();
         let mut residuals: Vec<f32> = followed.iter().flatten().map(|followed| followed.residual).collect();
         if !residuals.is_empty() {
-            let middle = residuals.len() / 2;
-            let (_, median, _) = residuals.select_nth_unstable_by(middle, f32::total_cmp);
-            let noise = (1.5 * *median).clamp(SMALLEST_NOISE, LARGEST_NOISE);
+            let noise = (1.5 * quantile(&mut residuals, 0.5)).clamp(SMALLEST_NOISE, LARGEST_NOISE);
             self.bells.noise += 0.3 * (noise - self.bells.noise);
+            let grain = quantile(&mut residuals, 0.25).min(LARGEST_NOISE);
+            self.bells.grain += 0.3 * (grain - self.bells.grain);
         }
-        let outcomes: Vec<Option<Outcome>> = (0..self.points.len())
-            .into_par_iter()
-            .map(|i| (!self.points[i].ended).then(|| self.settle(&self.points[i], followed[i], &followed, now)))
-            .collect();
-        for (point, outcome) in self.points.iter_mut().zip(&outcomes) {
+        let overall = self.overall.push(&self.points, &followed);
+        let scene = Scene { now, followed: &followed, overall, bells: &self.bells };
+        let outcomes = self.points.par_iter().zip(&followed);
+        let mut outcomes: Vec<Option<Outcome>> = outcomes.map(|(point, own)| (!point.ended).then(|| settle(point, *own, &scene))).collect();
+        let mut shifts: Vec<f32> = outcomes.iter().flatten().filter_map(|outcome| outcome.shift).collect();
+        let usual = quantile(&mut shifts, 0.5);
+        shifts.iter_mut().for_each(|shift| *shift = (*shift - usual).abs());
+        self.bells.shading += 0.3 * (1.5 * quantile(&mut shifts, 0.5) - self.bells.shading);
+        for (point, outcome) in self.points.iter_mut().zip(&mut outcomes) {
             let Some(outcome) = outcome else { continue };
             point.velocity = match (outcome.visible, point.visible) {
                 (true, true) => outcome.place - point.place,
                 // Nothing is known of what is hidden; what is found again starts anew.
                 _ => 0.6 * point.velocity,
             };
-            point.hidden_for = if outcome.visible { 0 } else { point.hidden_for + 1 };
-            (point.place, point.shape, point.light, point.offset) = (outcome.place, outcome.shape, outcome.light, outcome.offset);
+            (point.place, point.shape, point.light) = (outcome.place, outcome.shape, outcome.light);
             (point.misfit, point.certainty, point.visible) = (outcome.misfit, outcome.certainty, outcome.visible);
+            let [first, later] = std::mem::take(&mut outcome.cuts);
+            point.first.keep(first);
+            point.later.iter_mut().for_each(|appearance| appearance.keep(later.clone()));
         }
         let states: Vec<(Vec2, f32)> = self.points.iter().map(|p| (p.place, if p.visible { p.certainty } else { 0.0 })).collect();
         let frame = self.frames;
-        self.points.par_iter_mut().zip(&outcomes).filter(|(point, _)| point.visible && !point.ended).for_each(|(point, _)| {
+        self.points.par_iter_mut().filter(|point| point.visible && !point.ended).for_each(|point| {
             let (place, shape, certainty) = (point.place, point.shape, point.certainty);
             for neighbour in &mut point.neighbours {
                 let (there, its) = states[neighbour.index];
@@ -174,7 +121,7 @@ impl LucasKanade {
             let newest = point.later.as_ref().unwrap_or(&point.first).frame;
             if frame - newest >= REFRESH && point.misfit < 1.2 && point.certainty > 0.3 {
                 let sight = Arc::new(Sight::around(now, std::iter::once(place)));
-                point.later = Some(Appearance { sight, at: place, shape, light: point.light, frame });
+                point.later = Some(Appearance::new(sight, place, shape, point.light, frame));
             }
         });
         self.tracked = self.chosen.iter().zip(&self.tracked).map(|(index, before)| self.shown(*index, &outcomes[*index], before)).collect();
@@ -189,261 +136,22 @@ impl LucasKanade {
         }
     }
 
-    /// Where `now` shows what `last` showed at the point.
-    fn follow(&self, point: &Point, last: &Pyramid, now: &Pyramid) -> Option<Followed> {
-        let from = point.place;
-        let steady = self.chase(last, now, from, point.velocity, 2)?;
-        // What is found at once beyond doubt needs no wider search.
-        let doubtful = steady.misfit > 0.7 || steady.information < TEXTURED;
-        let searched = doubtful.then(|| self.chase(last, now, from, Vec2::ZERO, LEVELS)).flatten();
-        let fit = match searched {
-            Some(other) if (other.place - steady.place).length() > 0.5 && other.misfit < 0.9 * steady.misfit => other,
-            _ => steady,
-        };
-        let Fit { place, misfit, information, residual, .. } = fit;
-        if information < 0.0 * TEXTURED {
-            // Nothing here tells a place; what the coarse sizes saw was something else nearby.
-            return Some(Followed { place: from + 0.5 * point.velocity, certainty: 0.0, residual });
-        }
-        let back = self.chase(now, last, place, from - place + 0.3 * point.velocity.clamp_length_max(2.0), 2);
-        let apart = back.map_or(4.0, |back| (back.place - from).length());
-        let certainty = information / (information + TEXTURED) * (-apart * apart).exp() / (1.0 + (0.5 * misfit).powi(4));
-        Some(Followed { place, certainty, residual })
-    }
-
-    /// From coarse to fine.
-    fn chase(&self, from: &Pyramid, to: &Pyramid, at: Vec2, guess: Vec2, levels: usize) -> Option<Fit> {
-        let mut way = guess;
-        let mut end = None;
-        for level in (0..levels.min(from.levels.len())).rev() {
-            let scale = 0.5f32.powi(level as i32);
-            let template = Template::new(&from.levels[level], at * scale, Mat2::IDENTITY, &self.bells)?;
-            let fit = template.find(&to.levels[level], (at + way) * scale, None, Light::SAME, 6, &self.bells);
-            if let Some(fit) = fit {
-                way = fit.place / scale - at;
-                end = (level == 0).then_some(fit);
-            }
-        }
-        end
-    }
-
-    /// Everything that is known of a point brought together.
-    fn settle(&self, point: &Point, own: Option<Followed>, followed: &[Option<Followed>], now: &Pyramid) -> Outcome {
-        let voices: Vec<Voice> = point
-            .neighbours
-            .iter()
-            .filter_map(|n| {
-                let heard = followed[n.index]?;
-                Some(Voice { from: n.from, place: heard.place, say: n.say() * (heard.certainty + FLOOR) })
-            })
-            .collect();
-        // As before, where nobody has anything to say; what is hidden has long not been asked.
-        let mut voices = voices;
-        let flat = (1.0 - 10.0 * own.map_or(1.0, |own| own.certainty)).max(0.0);
-        let say = if point.visible { 0.05 + 0.0 * flat } else { 0.01 };
-        voices.push(Voice { from: Vec2::ZERO, place: point.place + (1.0 - 0.0 * flat) * point.velocity, say });
-        let voices = voices;
-        let total: f32 = voices.iter().map(|voice| voice.say).sum();
-        // What the neighbourhood may be doing: as the point itself, or as its neighbours one by one.
-        let mut starts: Vec<Vec2> = own.iter().map(|own| own.place).collect();
-        starts.push(point.place + point.velocity);
-        let mut by_say: Vec<(f32, Vec2)> = voices.iter().map(|voice| (voice.say, voice.place - point.shape * voice.from)).collect();
-        by_say.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        starts.extend(by_say.iter().take(4).map(|(_, place)| *place));
-        let mut agreements: Vec<Consensus> = Vec::new();
-        for start in &starts {
-            if let Some(found) = consensus(&voices, *start, point.shape, STIFFNESS)
-                && agreements.iter().all(|other| (other.place - found.place).length() > 0.6)
-            {
-                agreements.push(found);
-            }
-            if agreements.len() == 3 {
-                break;
-            }
-        }
-        let size = Vec2::new(now.levels[0].width as f32, now.levels[0].height as f32);
-        let inside = |place: Vec2| place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
-        let mut best: Option<(f32, Outcome)> = None;
-        let lonely =
-            Consensus { place: own.map_or(point.place + point.velocity, |own| own.place), shape: point.shape, spread: 3.0, support: 0.01 };
-        let mut options: Vec<(Vec2, Consensus)> = agreements.iter().map(|agreed| (agreed.place, *agreed)).collect();
-        if let Some(own) = own
-            && own.certainty > 0.2
-            && agreements.iter().all(|agreed| (agreed.place - own.place).length() > 1.0)
-        {
-            // It goes its own way: alone, or against the nearest that the others offer.
-            options.push((own.place, Consensus { spread: 3.0, support: 0.01, place: own.place, shape: point.shape }));
-        }
-        if options.is_empty() {
-            options.push((lonely.place, lonely));
-        }
-        let mut cached = None;
-        for (start, agreed) in options {
-            let outcome = self.judge(point, start, &agreed, now, &inside, &mut cached);
-            // Whoever disagrees with everybody must look clearly better.
-            let share = agreed.support / total.max(0.01);
-            let sudden = (agreed.place - point.place - point.velocity).length_squared();
-            let misfit = if outcome.visible { outcome.misfit } else { 3.0 };
-            let price = misfit.powi(2) - 1.5 * share.clamp(0.003, 1.0).ln() + 0.7 * (1.0 + 0.25 * sudden).ln();
-            if best.as_ref().is_none_or(|(least, _)| price < *least) {
-                best = Some((price, outcome));
-            }
-        }
-        match best {
-            Some((_, outcome)) => outcome,
-            None => self.judge(point, lonely.place, &lonely, now, &inside, &mut cached),
-        }
-    }
-
-    /// The point registered against its sights near `start`, with what the neighbours agree on as prior.
-    fn judge(
-        &self,
-        point: &Point,
-        start: Vec2,
-        agreed: &Consensus,
-        now: &Pyramid,
-        inside: &dyn Fn(Vec2) -> bool,
-        cached: &mut Option<(Mat2, Template)>,
-    ) -> Outcome {
-        let alone = agreed.support <= 0.01;
-        let variance = agreed.spread * agreed.spread + 0.1 + if point.visible { 0.0 } else { 0.5 };
-        let prior = Prior { place: agreed.place, precision: if alone { 0.0 } else { 6.0 / variance } };
-        let shape = agreed.shape;
-        let mut outcome = Outcome {
-            place: agreed.place,
-            shape,
-            light: point.light,
-            offset: Vec2::ZERO,
-            misfit: 9.0,
-            certainty: 0.0,
-            visible: false,
-            quality: 0.0,
-        };
-        let mut information = 0.0;
-        for appearance in std::iter::once(&point.first).chain(&point.later) {
-            let relative = shape * appearance.shape.inverse();
-            // What has become much smaller is no longer what the full-size sight shows.
-            let mut near = start;
-            if !point.visible && appearance.sight.sizes() > 1 {
-                let coarse = appearance.sight.template(appearance.at, relative, 1, &self.bells);
-                let prior = Prior { place: prior.place * 0.5, precision: 4.0 * prior.precision };
-                let level = now.levels.get(1);
-                let fit = coarse.zip(level).and_then(|(t, level)| t.find(level, near * 0.5, Some(prior), point.light, 6, &self.bells));
-                near = fit.map_or(near, |fit| fit.place * 2.0);
-            }
-            let again = cached.take().filter(|(shape, _)| std::ptr::eq(appearance, &point.first) && alike(*shape, relative));
-            let template =
-                again.map(|(_, template)| template).or_else(|| appearance.sight.template(appearance.at, relative, 0, &self.bells));
-            let Some(template) = template else { continue };
-            let light = Light {
-                gain: point.light.gain / appearance.light.gain,
-                bias: point.light.bias - point.light.gain / appearance.light.gain * appearance.light.bias,
-            };
-            let Some(fit) = template.find(&now.levels[0], near, Some(prior), light, 8, &self.bells) else { continue };
-            if std::ptr::eq(appearance, &point.first) {
-                *cached = Some((relative, template));
-            }
-            // The first sight is believed unless the later one is clearly better.
-            if fit.misfit < 0.75 * outcome.misfit {
-                information = fit.information;
-                outcome.place = fit.place;
-                outcome.misfit = fit.misfit;
-                outcome.light =
-                    Light { gain: fit.light.gain * appearance.light.gain, bias: fit.light.bias + fit.light.gain * appearance.light.bias };
-            }
-            if outcome.misfit < 1.5 {
-                break;
-            }
-        }
-        let limit = if point.visible { LOST } else { FOUND };
-        let near_enough = point.visible || (outcome.place - agreed.place).length() < 2.0 + 2.0 * agreed.spread;
-        let known = information > 4.0 || !alone || point.visible;
-        outcome.visible = outcome.misfit < limit && inside(outcome.place) && near_enough && known;
-        if !outcome.visible {
-            outcome.place = agreed.place;
-            outcome.light = point.light;
-        }
-        let supported = if alone { 0.0 } else { 0.5 / (1.0 + 4.0 * variance) * agreed.support / (agreed.support + 3.0) };
-        let determined = information / (information + TEXTURED);
-        outcome.certainty = if outcome.visible { determined / (1.0 + (0.5 * outcome.misfit).powi(4)) } else { 0.0 };
-        outcome.quality =
-            if outcome.visible { (determined + (1.0 - determined) * supported) / (1.0 + (0.4 * outcome.misfit).powi(4)) } else { 0.0 };
-        outcome
-    }
-
     /// The points that were waiting, first seen in `now`.
     fn admit(&mut self, now: &Pyramid) {
-        let waiting: Vec<Vec2> = std::mem::take(&mut self.waiting).iter().map(|place| *place * self.scale).collect();
-        if waiting.is_empty() {
+        let places: Vec<Vec2> = std::mem::take(&mut self.waiting).iter().map(|place| *place * self.scale).collect();
+        if places.is_empty() {
             return;
         }
-        let alive = |points: &[Point]| -> Vec<(usize, Vec2)> {
-            points.iter().enumerate().filter(|(_, p)| p.visible && !p.ended).map(|(i, p)| (i, p.place)).collect()
-        };
-        let size = Vec2::new(now.levels[0].width as f32, now.levels[0].height as f32);
-        let mut places = waiting.clone();
-        let around = alive(&self.points);
-        for place in &waiting {
-            let reach = HELPERS[4] * 1.5;
-            let near = |other: Vec2| (other - *place).length() < reach;
-            let company = around.iter().filter(|(_, other)| near(*other)).count() + places.iter().filter(|other| near(**other)).count();
-            if company <= FEWEST_NEIGHBOURS {
-                let ring = HELPERS.iter().flat_map(|y| HELPERS.iter().map(move |x| *place + Vec2::new(*x, *y)));
-                places.extend(ring.filter(|p| *p != *place && p.cmpge(Vec2::ZERO).all() && p.cmplt(size).all()));
-            }
-        }
-        let sight = Arc::new(Sight::around(now, places.iter().copied()));
         let start = self.points.len();
-        let mut certainties = Vec::with_capacity(places.len());
-        for (k, place) in places.iter().enumerate() {
-            let information =
-                sight.template(*place, Mat2::IDENTITY, 0, &self.bells).map_or(0.0, |template| template.information(&self.bells));
-            let inside = place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
-            certainties.push(information / (information + TEXTURED));
-            self.points.push(Point {
-                first: Appearance { sight: Arc::clone(&sight), at: *place, shape: Mat2::IDENTITY, light: Light::SAME, frame: self.frames },
-                later: None,
-                place: *place,
-                velocity: Vec2::ZERO,
-                shape: Mat2::IDENTITY,
-                light: Light::SAME,
-                neighbours: Vec::new(),
-                offset: Vec2::ZERO,
-                misfit: 0.0,
-                certainty: certainties[k],
-                visible: inside,
-                hidden_for: 0,
-                ended: false,
-            });
-            if k < waiting.len() {
-                self.chosen.push(start + k);
-                self.tracked.push(TrackedPoint { place: *place / self.scale, visible: inside, quality: certainties[k] });
-            }
-        }
-        let around = alive(&self.points);
-        let lists: Vec<Vec<Neighbour>> = (start..self.points.len())
-            .into_par_iter()
-            .map(|i| {
-                let here = self.points[i].place;
-                let mut list = neighbours::choose(here, around.iter().filter(|(j, _)| *j != i).copied());
-                // What is of another brightness is more likely another thing.
-                let luma = sight.luma(here);
-                for n in &mut list {
-                    let steps = (n.from.length() / 2.0).ceil().clamp(1.0, 16.0) as usize;
-                    let along = (1..=steps).map(|k| (sight.luma(here + n.from * (k as f32 / steps as f32)) - luma).abs());
-                    n.strife = (along.fold(0.0, f32::max) / 0.05).min(3.5);
-                }
-                list
-            })
-            .collect();
-        self.points[start..].iter_mut().zip(lists).for_each(|(point, list)| point.neighbours = list);
+        let new = take_up(&places, &self.points, now, self.frames, &self.bells);
+        self.chosen.extend(start..start + places.len());
+        self.tracked.extend(new.iter().take(places.len()).map(|point| TrackedPoint {
+            place: point.place / self.scale,
+            visible: point.visible,
+            quality: point.certainty,
+        }));
+        self.points.extend(new);
     }
-}
-
-/// Whether two shapes of a block differ by less than a fraction of a pixel at its rim.
-fn alike(a: Mat2, b: Mat2) -> bool {
-    let apart = a - b;
-    apart.x_axis.length() + apart.y_axis.length() < 0.005
 }
 
 impl PointTracker for LucasKanade {
@@ -477,6 +185,7 @@ impl PointTracker for LucasKanade {
             for point in &mut self.points {
                 (point.ended, point.visible, point.later) = (true, false, None);
             }
+            self.overall.clear();
             self.tracked.iter_mut().for_each(|point| (point.visible, point.quality) = (false, 0.0));
         } else if let Some(last) = self.last.take() {
             self.advance(&last, &now);
@@ -494,4 +203,10 @@ impl PointTracker for LucasKanade {
     fn cuts(&self) -> &[usize] {
         &self.cuts
     }
+}
+
+/// The value that `share` of all are smaller than; 0 of none.
+fn quantile(values: &mut [f32], share: f32) -> f32 {
+    let index = (values.len() as f32 * share) as usize;
+    if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(index.min(values.len() - 1), f32::total_cmp).1 }
 }

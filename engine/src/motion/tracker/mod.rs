@@ -8,10 +8,14 @@ mod block;
 mod cache;
 mod clip_tracks;
 mod cut;
+mod follow;
 mod long_term;
 mod measure;
 mod neighbours;
+mod overall;
+mod point;
 mod pyramid;
+mod settle;
 mod sight;
 #[cfg(test)]
 mod tests;
@@ -25,7 +29,7 @@ use crate::picture::Mask;
 pub use cache::{cached_tracks_path, track_clip_cached};
 pub use clip_tracks::{ClipTracks, track_clip};
 pub use long_term::LucasKanade;
-pub use measure::{ClipReport, there_and_back, tracking_speed};
+pub use measure::{ClipReport, Return, there_and_back, tracking_speed};
 
 /// Longest side of the picture that tracking works on, px: finer detail costs time and gives nothing.
 pub const MAX_SIDE: usize = 4096;

@@ -3,6 +3,8 @@
 //! Invariant: exact where the neighbours move affinely, whatever minority of them does not; a neighbour that has long moved otherwise
 //! (another object) loses its say. Guarded by the tests below.
 
+use super::block::totals;
+use crate::kernels::vector::dispatch;
 use glam::{Mat2, Vec2};
 
 /// A point that was near when this one was first seen.
@@ -32,12 +34,62 @@ pub(super) struct Consensus {
     pub support: f32,
 }
 
-/// A neighbour that is seen now.
-#[derive(Clone, Copy)]
-pub(super) struct Voice {
-    pub from: Vec2,
-    pub place: Vec2,
-    pub say: f32,
+/// What one that nobody agrees with has for support.
+const ALONE: f32 = 0.01;
+
+impl Consensus {
+    /// Nobody agrees.
+    pub fn alone(place: Vec2, shape: Mat2) -> Self {
+        Self { place, shape, spread: 3.0, support: ALONE }
+    }
+
+    /// Whether nobody agrees.
+    pub fn is_alone(&self) -> bool {
+        self.support <= ALONE
+    }
+}
+
+/// Voices in one vector.
+const LANES: usize = 16;
+
+/// Sixteen neighbours, number by number; one that is not there has no say.
+#[derive(Clone, Default)]
+struct Chunk {
+    from: [[f32; LANES]; 2],
+    place: [[f32; LANES]; 2],
+    say: [f32; LANES],
+    /// 1 / tolerance^2.
+    sharp: [f32; LANES],
+}
+
+/// The neighbours that are seen now: where each was from here, where it is, and its say.
+#[derive(Clone, Default)]
+pub(super) struct Voices {
+    chunks: Vec<Chunk>,
+    len: usize,
+    /// Sum of all says.
+    pub total: f32,
+}
+
+impl Voices {
+    /// A neighbour that may be off by its [`tolerance`].
+    pub fn push(&mut self, from: Vec2, place: Vec2, say: f32) {
+        self.push_within(from, place, say, tolerance(from));
+    }
+
+    /// A neighbour that may be off by `px`.
+    pub fn push_within(&mut self, from: Vec2, place: Vec2, say: f32, px: f32) {
+        let lane = self.len % LANES;
+        if lane == 0 {
+            self.chunks.push(Chunk::default());
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            (chunk.from[0][lane], chunk.from[1][lane]) = from.into();
+            (chunk.place[0][lane], chunk.place[1][lane]) = place.into();
+            (chunk.say[lane], chunk.sharp[lane]) = (say, px.powi(-2));
+        }
+        (self.len, self.total) = (self.len + 1, self.total + say);
+    }
 }
 
 /// How far a neighbour `from` away may be off and still count as agreeing, px.
@@ -45,45 +97,70 @@ pub(super) fn tolerance(from: Vec2) -> f32 {
     0.5 + 0.025 * from.length()
 }
 
-/// The motion that those near `start` agree on, beginning with `shape`.
-pub(super) fn consensus(voices: &[Voice], start: Vec2, shape: Mat2, stiffness: f32) -> Option<Consensus> {
+/// The motion that those near `start` agree on, beginning with `shape`; `stiffness` (px^2) holds the shape against change.
+pub(super) fn consensus(voices: &Voices, start: Vec2, shape: Mat2, stiffness: f32) -> Option<Consensus> {
     let (mut place, mut shape) = (start, shape);
     let mut found = None;
-    for pass in 0..4 {
-        // First loosely, then strictly.
-        let looseness = [3.0f32, 2.0, 1.0, 1.0][pass].min(3.0);
-        let weight = |voice: &Voice| {
-            let allowed = looseness * tolerance(voice.from);
-            let doubt = 1.0 / (1.0 + (voice.place - shape * voice.from - place).length_squared() / (allowed * allowed));
-            voice.say * doubt * doubt
-        };
-        let (mut total, mut mean_from, mut mean_place) = (0.0, Vec2::ZERO, Vec2::ZERO);
-        for voice in voices {
-            let w = weight(voice);
-            (total, mean_from, mean_place) = (total + w, mean_from + voice.from * w, mean_place + voice.place * w);
-        }
+    // First loosely, then strictly.
+    for looseness in [3.0f32, 2.0, 1.0, 1.0] {
+        let sums = dispatch(
+            #[inline(always)]
+            || sums(&voices.chunks, place, shape, looseness.powi(-2)),
+        );
+        let [total, fx, fy, ux, uy, fxx, fxy, fyy, uxfx, uxfy, uyfx, uyfy, apart] = sums;
         if total < 1e-4 {
             break;
         }
-        (mean_from, mean_place) = (mean_from / total, mean_place / total);
-        // Ridge towards the shape so far; stiffness is a squared length.
+        // What is left over, fitted by an affine change: ridge regression towards the shape so far.
+        let (from, over) = (Vec2::new(fx, fy) / total, Vec2::new(ux, uy) / total);
         let believed = stiffness * total;
-        let (mut across, mut within, mut apart) = (shape * believed, Mat2::from_diagonal(Vec2::splat(believed)), 0.0);
-        for voice in voices {
-            let w = weight(voice);
-            let (from, to) = (voice.from - mean_from, voice.place - mean_place);
-            across += Mat2::from_cols(to * from.x, to * from.y) * w;
-            within += Mat2::from_cols(from * from.x, from * from.y) * w;
-            apart += w * (voice.place - shape * voice.from - place).length_squared().min(100.0);
-        }
-        let next = across * within.inverse();
+        let across = Mat2::from_cols(Vec2::new(uxfx - fx * over.x, uyfx - fx * over.y), Vec2::new(uxfy - fy * over.x, uyfy - fy * over.y));
+        let mixed = fxy - fx * from.y;
+        let within = Mat2::from_cols(Vec2::new(fxx - fx * from.x + believed, mixed), Vec2::new(mixed, fyy - fy * from.y + believed));
+        let next = shape + across * within.inverse();
         // A surface does not shrink to nothing or turn over.
         let usable = next.is_finite() && (0.2..5.0).contains(&next.determinant());
-        shape = if usable { next } else { shape };
-        place = mean_place - shape * mean_from;
+        let next = if usable { next } else { shape };
+        place += over - (next - shape) * from;
+        shape = next;
         found = place.is_finite().then_some(Consensus { place, shape, spread: (apart / total).sqrt(), support: total });
     }
     found
+}
+
+/// Robustly weighted sums: weight, ways from here, what is left over, and their products.
+#[inline(always)]
+fn sums(chunks: &[Chunk], place: Vec2, shape: Mat2, strictness: f32) -> [f32; 13] {
+    let mut lanes = [[0.0f32; LANES]; 13];
+    let [[a, b], [c, d]] = [shape.x_axis.to_array(), shape.y_axis.to_array()];
+    for chunk in chunks {
+        for i in 0..LANES {
+            let (fx, fy) = (chunk.from[0][i], chunk.from[1][i]);
+            let (ux, uy) = (chunk.place[0][i] - (a * fx + c * fy) - place.x, chunk.place[1][i] - (b * fx + d * fy) - place.y);
+            let off = ux * ux + uy * uy;
+            let doubt = 1.0 / (1.0 + off * chunk.sharp[i] * strictness);
+            let w = chunk.say[i] * doubt * doubt;
+            let terms = [
+                w,
+                w * fx,
+                w * fy,
+                w * ux,
+                w * uy,
+                w * fx * fx,
+                w * fx * fy,
+                w * fy * fy,
+                w * ux * fx,
+                w * ux * fy,
+                w * uy * fx,
+                w * uy * fy,
+            ];
+            for (lane, term) in lanes.iter_mut().zip(terms) {
+                lane[i] += term;
+            }
+            lanes[12][i] += w * if off < 100.0 { off } else { 100.0 };
+        }
+    }
+    totals(lanes)
 }
 
 impl Neighbour {
@@ -134,17 +211,16 @@ mod tests {
     #[test]
     fn a_minority_that_moves_otherwise_does_not_count() {
         let motion = Mat2::from_angle(0.2) * 1.1;
-        let voices: Vec<Voice> = (0..24)
-            .map(|i| {
-                let from = Vec2::new((i % 5) as f32 * 9.0 - 18.0, (i / 5) as f32 * 9.0 - 17.0);
-                let moved = Vec2::new(40.0, 30.0) + motion * from;
-                Voice { from, place: if i % 3 == 0 { moved + Vec2::new(9.0, -6.0) } else { moved }, say: 1.0 }
-            })
-            .collect();
+        let mut voices = Voices::default();
+        for i in 0..24 {
+            let from = Vec2::new((i % 5) as f32 * 9.0 - 18.0, (i / 5) as f32 * 9.0 - 17.0);
+            let moved = Vec2::new(40.0, 30.0) + motion * from;
+            voices.push(from, if i % 3 == 0 { moved + Vec2::new(9.0, -6.0) } else { moved }, 1.0);
+        }
         let found = consensus(&voices, Vec2::new(41.0, 30.5), Mat2::IDENTITY, 1.0).unwrap();
         assert!((found.place - Vec2::new(40.0, 30.0)).length() < 0.2, "{found:?}");
         assert!((found.shape - motion).x_axis.length() < 0.02);
-        assert!(consensus(&[], Vec2::ZERO, Mat2::IDENTITY, 1.0).is_none());
+        assert!(consensus(&Voices::default(), Vec2::ZERO, Mat2::IDENTITY, 1.0).is_none());
     }
 
     #[test]

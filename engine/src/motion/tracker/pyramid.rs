@@ -39,15 +39,18 @@ fn smoothed(frame: &Mask) -> Mask {
         |line, (y, row)| {
             let of = |y: usize| &frame.data[y * width..][..width];
             let (above, here, below) = (of(y.saturating_sub(1)), of(y), of((y + 1).min(height - 1)));
-            dispatch(|| {
-                for x in 0..width {
-                    line[x + 1] = 0.25 * (clean(above[x]) + clean(below[x])) + 0.5 * clean(here[x]);
-                }
-                (line[0], line[width + 1]) = (line[1], line[width]);
-                for x in 0..width {
-                    row[x] = 0.25 * (line[x] + line[x + 2]) + 0.5 * line[x + 1];
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for x in 0..width {
+                        line[x + 1] = 0.25 * (clean(above[x]) + clean(below[x])) + 0.5 * clean(here[x]);
+                    }
+                    (line[0], line[width + 1]) = (line[1], line[width]);
+                    for x in 0..width {
+                        row[x] = 0.25 * (line[x] + line[x + 2]) + 0.5 * line[x + 1];
+                    }
+                },
+            );
         },
     );
     result
@@ -62,17 +65,20 @@ fn halved(from: &Mask) -> Mask {
         |line, (y, row)| {
             let of = |y: usize| &from.data[y.min(from.height - 1) * from.width..][..from.width];
             let rows = [of((2 * y).saturating_sub(1)), of(2 * y), of(2 * y + 1), of(2 * y + 2)];
-            dispatch(|| {
-                for x in 0..from.width {
-                    line[x + 1] = 0.125 * (rows[0][x] + rows[3][x]) + 0.375 * (rows[1][x] + rows[2][x]);
-                }
-                line[0] = line[1];
-                let last = line[from.width];
-                line[from.width + 1..].fill(last);
-                for x in 0..width {
-                    row[x] = 0.125 * (line[2 * x] + line[2 * x + 3]) + 0.375 * (line[2 * x + 1] + line[2 * x + 2]);
-                }
-            });
+            dispatch(
+                #[inline(always)]
+                || {
+                    for x in 0..from.width {
+                        line[x + 1] = 0.125 * (rows[0][x] + rows[3][x]) + 0.375 * (rows[1][x] + rows[2][x]);
+                    }
+                    line[0] = line[1];
+                    let last = line[from.width];
+                    line[from.width + 1..].fill(last);
+                    for x in 0..width {
+                        row[x] = 0.125 * (line[2 * x] + line[2 * x + 3]) + 0.375 * (line[2 * x + 1] + line[2 * x + 2]);
+                    }
+                },
+            );
         },
     );
     result
