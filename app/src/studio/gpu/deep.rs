@@ -1,8 +1,8 @@
 //! Layers in depth on the graphics card: their sheets of triangles, sent once for each cut, moved and projected by the vertex shader.
 //!
-//! Opaque triangles first, then the rims of what is near, then the objects, each hidden where the plate is clearly nearer, in their
-//! order unless one is clearly nearer as a whole (the engine decides that for each pixel). The frame is drawn into a texture of its own
-//! with a depth buffer, for a window has none. Invariant: looks as the engine's relief. Guarded by `tests/tests/gpu.rs`.
+//! Opaque triangles first, then the rims of what is near, then the objects, each hidden where the plate is clearly nearer and where it
+//! hides itself, in their order unless one is clearly nearer as a whole (the engine decides that for each pixel). The frame is drawn into
+//! a texture of its own with a depth buffer, for a window has none; each object has a copy of the plate's. Invariant: looks as the engine's relief. Guarded by `tests/tests/gpu.rs`.
 
 use std::ops::Range;
 
@@ -64,7 +64,7 @@ pub(super) struct DeepCut {
 pub(super) struct Deep {
     /// See [`super::renderer::variant`]; made when they are needed.
     pipelines: [Option<[wgpu::RenderPipeline; 2]>; 6],
-    depth: Option<wgpu::Texture>,
+    depth: Option<[wgpu::Texture; 2]>,
 }
 
 impl Sheets {
@@ -227,57 +227,80 @@ impl Deep {
     ) {
         let Some([opaque, over]) = &self.pipelines[variant] else { return };
         let (width, height) = (target.width(), target.height());
-        let depth = match self.depth.take().filter(|depth| (depth.width(), depth.height()) == (width, height)) {
+        let [plate_depth, own_depth] = match self.depth.take().filter(|[depth, _]| (depth.width(), depth.height()) == (width, height)) {
             Some(depth) => depth,
-            None => device.create_texture(&wgpu::TextureDescriptor {
-                label: Some("guide depth"),
-                size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
-                mip_level_count: 1,
-                sample_count: 1,
-                dimension: wgpu::TextureDimension::D2,
-                format: DEPTH,
-                usage: wgpu::TextureUsages::RENDER_ATTACHMENT,
-                view_formats: &[],
+            None => [wgpu::TextureUsages::COPY_SRC, wgpu::TextureUsages::COPY_DST].map(|usage| {
+                device.create_texture(&wgpu::TextureDescriptor {
+                    label: Some("guide depth"),
+                    size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+                    mip_level_count: 1,
+                    sample_count: 1,
+                    dimension: wgpu::TextureDimension::D2,
+                    format: DEPTH,
+                    usage: usage | wgpu::TextureUsages::RENDER_ATTACHMENT,
+                    view_formats: &[],
+                })
             }),
         };
-        let depth_view = depth.create_view(&wgpu::TextureViewDescriptor::default());
-        let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
-            label: Some("guide in depth"),
-            color_attachments: &[Some(wgpu::RenderPassColorAttachment {
-                view,
-                depth_slice: None,
-                resolve_target: None,
-                ops: wgpu::Operations { load: wgpu::LoadOp::Clear(wgpu::Color::BLACK), store: wgpu::StoreOp::Store },
-            })],
-            depth_stencil_attachment: Some(wgpu::RenderPassDepthStencilAttachment {
-                view: &depth_view,
-                depth_ops: Some(wgpu::Operations { load: wgpu::LoadOp::Clear(0.0), store: wgpu::StoreOp::Discard }),
-                stencil_ops: None,
-            }),
-            ..Default::default()
-        });
-        pass.set_viewport(0.0, 0.0, size.x, size.y, 0.0, 1.0);
-        pass.set_vertex_buffer(0, cut.corners.slice(..));
-        pass.set_index_buffer(cut.indices.slice(..), wgpu::IndexFormat::Uint32);
-        pass.set_bind_group(0, common, &[]);
-        let mut draw = |pipeline: &wgpu::RenderPipeline, sheet: &wgpu::BindGroup, range: &Range<u32>, number: u32| {
-            if !range.is_empty() {
-                pass.set_pipeline(pipeline);
-                pass.set_bind_group(1, sheet, &[]);
-                pass.draw_indexed(range.clone(), 0, number..number + 1);
-            }
-        };
+        let views = [&plate_depth, &own_depth].map(|depth| depth.create_view(&wgpu::TextureViewDescriptor::default()));
+        let mut pass = begin(encoder, (view, &views[0]), size, common, cut, true);
         if let Some(behind) = &cut.behind {
-            draw(opaque, behind, &sheets.back, BACK);
+            draw(&mut pass, opaque, behind, &sheets.back, BACK);
         }
-        draw(opaque, plate, &sheets.front, 0);
-        draw(over, plate, &sheets.rim, RIM);
-        for k in sheets.order(motion, eye) {
-            if let Some(Some(sheet)) = objects.get(k) {
-                draw(over, sheet, &sheets.objects[k], k as u32 + 1);
-            }
-        }
+        draw(&mut pass, opaque, plate, &sheets.front, 0);
+        draw(&mut pass, over, plate, &sheets.rim, RIM);
         drop(pass);
-        self.depth = Some(depth);
+        for k in sheets.order(motion, eye) {
+            let Some(Some(sheet)) = objects.get(k) else { continue };
+            // Objects do not hide one another, but each hides itself.
+            encoder.copy_texture_to_texture(plate_depth.as_image_copy(), own_depth.as_image_copy(), plate_depth.size());
+            let mut pass = begin(encoder, (view, &views[1]), size, common, cut, false);
+            draw(&mut pass, opaque, sheet, &sheets.objects[k], k as u32 + 1);
+        }
+        self.depth = Some([plate_depth, own_depth]);
     }
+}
+
+/// Draws a sheet's triangles; `number` is what the shader knows of them.
+fn draw(pass: &mut wgpu::RenderPass, pipeline: &wgpu::RenderPipeline, sheet: &wgpu::BindGroup, range: &Range<u32>, number: u32) {
+    if !range.is_empty() {
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(1, sheet, &[]);
+        pass.draw_indexed(range.clone(), 0, number..number + 1);
+    }
+}
+
+/// A pass over the frame, from nothing or over what is there.
+fn begin<'a>(
+    encoder: &'a mut wgpu::CommandEncoder,
+    (view, depth): (&wgpu::TextureView, &wgpu::TextureView),
+    size: Vec2,
+    common: &wgpu::BindGroup,
+    cut: &DeepCut,
+    first: bool,
+) -> wgpu::RenderPass<'a> {
+    let (colour, far) = match first {
+        true => (wgpu::LoadOp::Clear(wgpu::Color::BLACK), wgpu::LoadOp::Clear(0.0)),
+        false => (wgpu::LoadOp::Load, wgpu::LoadOp::Load),
+    };
+    let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+        label: Some("guide in depth"),
+        color_attachments: &[Some(wgpu::RenderPassColorAttachment {
+            view,
+            depth_slice: None,
+            resolve_target: None,
+            ops: wgpu::Operations { load: colour, store: wgpu::StoreOp::Store },
+        })],
+        depth_stencil_attachment: Some(wgpu::RenderPassDepthStencilAttachment {
+            view: depth,
+            depth_ops: Some(wgpu::Operations { load: far, store: wgpu::StoreOp::Store }),
+            stencil_ops: None,
+        }),
+        ..Default::default()
+    });
+    pass.set_viewport(0.0, 0.0, size.x, size.y, 0.0, 1.0);
+    pass.set_vertex_buffer(0, cut.corners.slice(..));
+    pass.set_index_buffer(cut.indices.slice(..), wgpu::IndexFormat::Uint32);
+    pass.set_bind_group(0, common, &[]);
+    pass
 }
