@@ -25,7 +25,7 @@ while [ $round -lt "$times" ]; do
     rm -rf "$home/data/sessions"
     "$program" studio "$root/assets/pictures/rocket.jpg" >/dev/null 2>&1 &
     studio=$!
-    "$program" render "$root/presets/rocket.ron" -o "$home/video-$round.mp4" --force >/dev/null 2>&1 &
+    "$program" render "$root/presets/rocket.ron" -o "$home/video-$round.mp4" >/dev/null 2>&1 &
     render=$!
     xdotool search --sync --onlyvisible --name Kinebrush >/dev/null
     xdotool windowfocus "$(xdotool search --name Kinebrush | head -n 1)"
