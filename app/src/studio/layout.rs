@@ -316,8 +316,7 @@ impl Studio {
             };
             gpu::paint(ui, rect, paint);
         };
-        let eye = document.project().camera.as_ref().filter(|_| !self.camera.shows_source());
-        let eye = eye.and_then(|camera| camera.view((picture.width, picture.height), glam::Affine2::IDENTITY, player.playhead()));
+        let eye = seen_at(document, player.playhead()).filter(|_| !self.camera.shows_source());
         let shown = Shown {
             work: document.work(),
             selection: document.selection,
@@ -385,9 +384,14 @@ impl Studio {
     }
 }
 
+/// How the document's camera sees its picture at a frame, px of the picture.
+fn seen_at(document: &Document, frame: f32) -> Option<kinebrush_engine::motion::View> {
+    let picture = document.picture();
+    document.project().camera.as_ref()?.view((picture.width, picture.height), glam::Affine2::IDENTITY, frame)
+}
+
 fn clip_input<'a>(document: &'a Document, player: &Player) -> ClipInput<'a> {
     let size = (document.picture().width, document.picture().height);
-    let camera = document.project().camera.as_ref().and_then(|camera| camera.view(size, glam::Affine2::IDENTITY, player.playhead()));
     let through = |view| {
         let compiled = player.compiled()?;
         Some(Through { view, depth: compiled.scene.depth()?.clone(), scale: compiled.scale })
@@ -398,7 +402,7 @@ fn clip_input<'a>(document: &'a Document, player: &Player) -> ClipInput<'a> {
         picture: size,
         playhead: player.playhead(),
         making: player.state == State::Running,
-        camera: camera.and_then(through),
+        camera: seen_at(document, player.playhead()).and_then(through),
     }
 }
 

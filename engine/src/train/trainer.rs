@@ -73,94 +73,77 @@ pub enum Event<'a> {
 /// Trains until the time is up; returns the last evaluation.
 pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn FnMut(Event)) -> Result<Report> {
     std::fs::create_dir_all(&settings.run).map_err(|e| Error::file(&settings.run, e))?;
-    let mut run = Run::open(settings, &pool)?;
+    let mut trainee = settings.open(&pool)?;
     let stop = Arc::new(AtomicBool::new(false));
     let pool = Arc::new(pool);
-    let mut examples = spawn_workers(settings, pool.clone(), &run, &stop)?;
+    let mut examples = spawn_workers(settings, pool.clone(), &trainee, &stop)?;
     let started = Instant::now();
-    let already = run.trainee.seconds;
+    let already = trainee.seconds;
     let mut smooth_loss = None;
     let mut examples_done = 0usize;
     let mut last_evaluation = Instant::now();
     loop {
-        pool.rotate_to(run.trainee.optimizer.steps() / STEPS_PER_EPOCH)?;
+        pool.rotate_to(trainee.optimizer.steps() / STEPS_PER_EPOCH)?;
         let batch = examples.next()?;
-        let progress = (run.trainee.seconds / (settings.minutes * 60.0)).min(1.0);
-        let loss = run.step(&batch, settings, progress)?;
+        let progress = (trainee.seconds / (settings.minutes * 60.0)).min(1.0);
+        let loss = settings.step(&mut trainee, &batch, progress)?;
         examples_done += batch.len();
-        run.trainee.seconds = already + started.elapsed().as_secs_f64();
+        trainee.seconds = already + started.elapsed().as_secs_f64();
         let smooth = smooth_loss.map_or(loss, |s: f32| s + 0.02 * (loss - s));
         smooth_loss = Some(smooth);
         let examples_per_s = examples_done as f64 / started.elapsed().as_secs_f64();
-        tell(Event::Step { step: run.trainee.optimizer.steps(), loss: smooth, examples_per_s, seconds: run.trainee.seconds });
-        let over =
-            run.trainee.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| run.trainee.optimizer.steps() >= most);
+        tell(Event::Step { step: trainee.optimizer.steps(), loss: smooth, examples_per_s, seconds: trainee.seconds });
+        let over = trainee.seconds >= settings.minutes * 60.0 || settings.most_steps.is_some_and(|most| trainee.optimizer.steps() >= most);
         if !over && last_evaluation.elapsed() < Duration::from_secs_f64(settings.evaluate_every * 60.0) {
             continue;
         }
-        run.save(settings)?;
-        let report = run.evaluate(settings, held_out)?;
-        let minutes = run.trainee.seconds / 60.0;
-        let line = format!(
-            "step {}, minute {minutes:.1}, {examples_per_s:.2} examples/s, loss {smooth:.5}: {report}",
-            run.trainee.optimizer.steps()
-        );
+        trainee.save(&settings.run.join("state"), &settings.card(&trainee, None))?;
+        let report = settings.evaluate(trainee.optimizer.steps(), held_out)?;
+        let minutes = trainee.seconds / 60.0;
+        let line =
+            format!("step {}, minute {minutes:.1}, {examples_per_s:.2} examples/s, loss {smooth:.5}: {report}", trainee.optimizer.steps());
         tell(Event::Evaluated(&line));
         log(&settings.run, &line)?;
-        if run.trainee.best.is_none_or(|best| report.uncovered_gain_db > best) {
-            run.trainee.best = Some(report.uncovered_gain_db);
-            run.export(&settings.run.join("best"), settings, &report)?;
+        if trainee.best.is_none_or(|best| report.uncovered_gain_db > best) {
+            trainee.best = Some(report.uncovered_gain_db);
+            trainee.export(&settings.run.join("best"), &settings.card(&trainee, Some(&report)))?;
         }
         last_evaluation = Instant::now();
         if over {
             stop.store(true, Ordering::Relaxed);
-            run.export(&settings.run.join("last"), settings, &report)?;
+            trainee.export(&settings.run.join("last"), &settings.card(&trainee, Some(&report)))?;
             return Ok(report);
         }
     }
 }
 
-/// A run in work.
-struct Run {
-    trainee: Trainee,
-}
-
-impl Run {
+impl Settings {
     /// Takes up the run in the folder, or starts it.
-    fn open(settings: &Settings, pool: &Pool) -> Result<Self> {
-        let trainee = match Trainee::open(&settings.run.join("state"))? {
-            Some(trainee) => trainee,
-            None => Trainee::fresh(&settings.config, fit_codec(&settings.config, pool, settings.seed)?, settings.seed)?,
-        };
-        Ok(Self { trainee })
+    fn open(&self, pool: &Pool) -> Result<Trainee> {
+        match Trainee::open(&self.run.join("state"))? {
+            Some(trainee) => Ok(trainee),
+            None => Trainee::fresh(&self.config, fit_codec(&self.config, pool, self.seed)?, self.seed),
+        }
     }
 
-    /// One optimizer step; returns the loss.
-    fn step(&mut self, batch: &[Example], settings: &Settings, progress: f64) -> Result<f32> {
-        let rate = learning_rate(settings.learning_rate, self.trainee.optimizer.steps(), progress);
-        self.trainee.step(batch, Sight::Causal, rates(rate))
+    /// One optimizer step, `progress` (0..1) of the run being over; returns the loss.
+    fn step(&self, trainee: &mut Trainee, batch: &[Example], progress: f64) -> Result<f32> {
+        let rate = learning_rate(self.learning_rate, trainee.optimizer.steps(), progress);
+        trainee.step(batch, Sight::Causal, rates(rate))
     }
 
-    fn card(&self, settings: &Settings, report: Option<&Report>) -> Card {
+    fn card(&self, trainee: &Trainee, report: Option<&Report>) -> Card {
         let figures = report.map_or(String::new(), |r| format!(" Held-out: {r}"));
-        let (minutes, steps) = (self.trainee.seconds / 60.0, self.trainee.optimizer.steps());
-        let origin = format!("Trained by `kinebrush train` for {minutes:.0} minutes, {steps} steps, seed {}.{figures}", settings.seed);
-        self.trainee.card("Sketch", origin)
+        let (minutes, steps) = (trainee.seconds / 60.0, trainee.optimizer.steps());
+        let origin = format!("Trained by `kinebrush train` for {minutes:.0} minutes, {steps} steps, seed {}.{figures}", self.seed);
+        trainee.card("Sketch", origin)
     }
 
-    fn save(&self, settings: &Settings) -> Result<()> {
-        self.trainee.save(&settings.run.join("state"), &self.card(settings, None))
-    }
-
-    fn export(&self, path: &Path, settings: &Settings, report: &Report) -> Result<()> {
-        self.trainee.export(path, &self.card(settings, Some(report)))
-    }
-
-    /// Evaluates the averaged parameters as they will be shipped.
-    fn evaluate(&self, settings: &Settings, held_out: &Pool) -> Result<Report> {
-        let (checkpoint, _) = Checkpoint::load_trainable(&settings.run.join("state"), &Device::Cpu, false)?;
-        let sheet = settings.run.join(format!("sheet-{:06}.png", self.trainee.optimizer.steps()));
-        let (count, size) = (settings.evaluation_clips, settings.evaluation_size);
+    /// Evaluates the averaged parameters as they will be shipped: those that were saved last.
+    fn evaluate(&self, steps: u64, held_out: &Pool) -> Result<Report> {
+        let (checkpoint, _) = Checkpoint::load_trainable(&self.run.join("state"), &Device::Cpu, false)?;
+        let sheet = self.run.join(format!("sheet-{steps:06}.png"));
+        let (count, size) = (self.evaluation_clips, self.evaluation_size);
         evaluate(&checkpoint, &Device::Cpu, held_out, Clips { count, size, frames: FRAMES, sheet: Some(&sheet) })
     }
 }
@@ -194,14 +177,14 @@ impl Batches {
 }
 
 /// Starts the threads that make batches; they end when `stop` is set or the receiver is gone.
-fn spawn_workers(settings: &Settings, pool: Arc<Pool>, run: &Run, stop: &Arc<AtomicBool>) -> Result<Batches> {
+fn spawn_workers(settings: &Settings, pool: Arc<Pool>, trainee: &Trainee, stop: &Arc<AtomicBool>) -> Result<Batches> {
     // As many as there are workers: with what each has in hand, that bounds the memory.
     let (sender, receiver) = sync_channel(settings.workers.max(1));
-    let first = run.trainee.optimizer.steps();
+    let first = trainee.optimizer.steps();
     let next = Arc::new(AtomicU64::new(first));
     for worker in 0..settings.workers.max(1) {
         let (sender, next, stop, pool) = (sender.clone(), next.clone(), stop.clone(), pool.clone());
-        let (config, codec, seed, batch_px) = (run.trainee.config.clone(), run.trainee.codec.clone(), settings.seed, settings.batch_px);
+        let (config, codec, seed, batch_px) = (trainee.config.clone(), trainee.codec.clone(), settings.seed, settings.batch_px);
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -304,10 +287,10 @@ mod tests {
         let (root, photos, cutouts) = folders(12, 12);
         let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
         let settings = settings(root.path());
-        let mut run = Run::open(&settings, &pool).unwrap();
-        let example = |i| Example::new(&pool, &run.trainee.config, &run.trainee.codec, 64, 64, i);
+        let mut trainee = settings.open(&pool).unwrap();
+        let example = |i| Example::new(&pool, &trainee.config, &trainee.codec, 64, 64, i);
         let batch: Vec<Example> = (0..4).map(example).collect();
-        let losses: Vec<f32> = (0..120).map(|_| run.step(&batch, &settings, 0.0).unwrap()).collect();
+        let losses: Vec<f32> = (0..120).map(|_| settings.step(&mut trainee, &batch, 0.0).unwrap()).collect();
         assert!(losses[119] < 0.8 * losses[0], "{} -> {}", losses[0], losses[119]);
     }
 }

@@ -12,6 +12,7 @@ use eframe::egui::{Button, RichText, TextEdit, Ui};
 use kinebrush_engine::media::picture_file::save_grey16;
 use kinebrush_engine::model::depth_anything::{DepthAnything, Estimate};
 use kinebrush_engine::model::device::device_by_name;
+use kinebrush_engine::model::parameters::fnv1a;
 use kinebrush_engine::motion::camera::CameraPath;
 use kinebrush_engine::motion::depth::{DepthMeaning, DepthSource, FARTHEST, NEAREST};
 use kinebrush_engine::picture::Picture;
@@ -56,9 +57,9 @@ impl Estimation {
 
 /// Writes an estimate; where it is.
 fn keep(estimate: &Estimate, name: &str, folders: &[PathBuf]) -> Result<PathBuf> {
-    // FNV-1a over the numbers as they will be read again.
-    let numbers = estimate.nearness.data.iter().flat_map(|v| ((v * 65535.0 + 0.5) as u16).to_le_bytes());
-    let hash = numbers.fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    // Of the numbers as they will be read again.
+    let numbers: Vec<u8> = estimate.nearness.data.iter().flat_map(|v| ((v * 65535.0 + 0.5) as u16).to_le_bytes()).collect();
+    let hash = fnv1a(&numbers);
     let file = format!("{name}{MARK}{:08x}.png", (hash >> 32) ^ (hash & 0xFFFF_FFFF));
     let mut refused = Error::field("depth", "there is no folder to write it to");
     for folder in folders {

@@ -8,6 +8,7 @@ use eframe::egui_wgpu::wgpu;
 use glam::Vec2;
 use kinebrush_engine::motion::FrameMotion;
 
+use super::fill::covering;
 use super::renderer::{Place, begin_pass};
 use super::{GuideRenderer, Liquify, Paint, ScreenFromLive};
 use crate::studio::action::Compare;
@@ -15,12 +16,11 @@ use crate::studio::action::Compare;
 /// Frames of the window that look alike before one is kept: a video that plays is not drawn twice.
 const ALIKE: u32 = 2;
 
-/// All that decides what the canvas shows.
-#[derive(Debug, PartialEq)]
+/// All that decides what the canvas shows, but the motion, which may be large.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Look {
     cut: u64,
     correction: Option<u64>,
-    motion: FrameMotion,
     liquify: Option<Liquify>,
     compare: Compare,
     screen_from_live: ScreenFromLive,
@@ -33,7 +33,6 @@ impl Look {
         Self {
             cut: paint.cut,
             correction: paint.correction.as_ref().map(|_| paint.correction_id),
-            motion: paint.motion.clone(),
             liquify: paint.liquify,
             compare: paint.compare,
             screen_from_live: paint.screen_from_live,
@@ -49,7 +48,7 @@ pub struct GuideCanvas {
     renderer: GuideRenderer,
     copy: wgpu::RenderPipeline,
     /// What it shows, and for how many frames it has.
-    look: Option<Look>,
+    look: Option<(Look, FrameMotion)>,
     stayed: u32,
     texture: Option<(wgpu::Texture, wgpu::TextureView, wgpu::BindGroup)>,
 }
@@ -62,27 +61,7 @@ impl GuideCanvas {
 
     /// Of a renderer for targets of `format`.
     pub(super) fn of(renderer: GuideRenderer, device: &wgpu::Device, format: wgpu::TextureFormat) -> Self {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("canvas"),
-            source: wgpu::ShaderSource::Wgsl(include_str!("../../../../shaders/copy.wgsl").into()),
-        });
-        let stage = wgpu::PipelineCompilationOptions::default;
-        let copy = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some("canvas"),
-            layout: None,
-            vertex: wgpu::VertexState { module: &module, entry_point: Some("vertex"), compilation_options: stage(), buffers: &[] },
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some("fragment"),
-                compilation_options: stage(),
-                targets: &[Some(format.into())],
-            }),
-            primitive: Default::default(),
-            depth_stencil: None,
-            multisample: Default::default(),
-            multiview_mask: None,
-            cache: None,
-        });
+        let copy = covering(device, "canvas", include_str!("../../../../shaders/copy.wgsl"), format);
         Self { renderer, copy, look: None, stayed: 0, texture: None }
     }
 
@@ -96,13 +75,13 @@ impl GuideCanvas {
         place: &Place,
     ) {
         let look = Look::of(paint, rect, place);
-        if self.look.as_ref() == Some(&look) {
+        if self.look.as_ref().is_some_and(|(before, motion)| *before == look && *motion == paint.motion) {
             self.stayed = self.stayed.saturating_add(1);
             if self.is_held() && self.stayed > ALIKE {
                 return;
             }
         } else {
-            (self.look, self.stayed) = (Some(look), 0);
+            (self.look, self.stayed) = (Some((look, paint.motion.clone())), 0);
         }
         self.renderer.prepare(device, queue, encoder, paint, place);
         if self.stayed == ALIKE {

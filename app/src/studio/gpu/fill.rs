@@ -14,33 +14,32 @@ pub(super) struct Filler {
 
 impl Filler {
     pub fn new(device: &wgpu::Device, format: wgpu::TextureFormat) -> Self {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("fill"),
-            source: wgpu::ShaderSource::Wgsl(include_str!("../../../../shaders/fill.wgsl").into()),
-        });
-        let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some("fill"),
-            layout: None,
-            vertex: wgpu::VertexState {
-                module: &module,
-                entry_point: Some("vertex"),
-                compilation_options: Default::default(),
-                buffers: &[],
-            },
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some("fragment"),
-                compilation_options: Default::default(),
-                targets: &[Some(format.into())],
-            }),
-            primitive: Default::default(),
-            depth_stencil: None,
-            multisample: Default::default(),
-            multiview_mask: None,
-            cache: None,
-        });
+        let pipeline = covering(device, "fill", include_str!("../../../../shaders/fill.wgsl"), format);
         Self { pipeline }
     }
+}
+
+/// A pipeline that covers the viewport with one triangle; `wgsl` has `vertex` and `fragment`, and nothing is blended.
+pub(super) fn covering(device: &wgpu::Device, label: &str, wgsl: &str, format: wgpu::TextureFormat) -> wgpu::RenderPipeline {
+    let source = wgpu::ShaderSource::Wgsl(wgsl.into());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source });
+    let stage = wgpu::PipelineCompilationOptions::default;
+    device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: Some(label),
+        layout: None,
+        vertex: wgpu::VertexState { module: &module, entry_point: Some("vertex"), compilation_options: stage(), buffers: &[] },
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: Some("fragment"),
+            compilation_options: stage(),
+            targets: &[Some(format.into())],
+        }),
+        primitive: Default::default(),
+        depth_stencil: None,
+        multisample: Default::default(),
+        multiview_mask: None,
+        cache: None,
+    })
 }
 
 /// Fills `rect` with an opaque colour.

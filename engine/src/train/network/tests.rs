@@ -177,8 +177,14 @@ fn what_does_not_fit_is_refused() {
     assert!(Network::new(&wider, &optimizer).err().unwrap().to_string().contains("ffn.0.weight"));
 }
 
-/// A chunk behind a window that real chunks were committed to, and what candle's graph says to it.
-fn behind_a_window(config: &Config, dit: &Dit, batch: &Example) -> (Held, Input, Vec<f32>) {
+/// A network, a chunk behind a window that real chunks were committed to, and what candle's graph says to it.
+fn behind_a_window() -> (AdamW, Network, Held, Input, Vec<f32>) {
+    let config = &Config::tiny();
+    let (dit, variables) = variables(config);
+    let optimizer = AdamW::new(variables).unwrap();
+    let network = Network::new(config, &optimizer).unwrap();
+    let (_, examples) = batch(config, (4, 6), &[&[1.0; 4]]);
+    let batch = &examples[0];
     let (rows, columns) = (batch.input.size.1, batch.input.size.2);
     let mut window = KvWindow::new(config, rows / 2, columns / 2, &Device::Cpu).unwrap();
     let cells = config.chunk_latents * rows * columns;
@@ -204,17 +210,12 @@ fn behind_a_window(config: &Config, dit: &Dit, batch: &Example) -> (Held, Input,
         condition: part(&batch.input.condition, config.condition_channels()),
         levels: vec![0.7],
     };
-    (Held { tokens: window.filled(), layers: window.held().unwrap() }, input, expected)
+    (optimizer, network, Held { tokens: window.filled(), layers: window.held().unwrap() }, input, expected)
 }
 
 #[test]
 fn a_chunk_behind_a_rolled_window_is_what_inference_makes_of_it() {
-    let config = Config::tiny();
-    let (dit, variables) = variables(&config);
-    let optimizer = AdamW::new(variables).unwrap();
-    let mut network = Network::new(&config, &optimizer).unwrap();
-    let (_, batch) = batch(&config, (4, 6), &[&[1.0; 4]]);
-    let (held, input, expected) = behind_a_window(&config, &dit, &batch[0]);
+    let (optimizer, mut network, held, input, expected) = behind_a_window();
     let mut out = Vec::new();
     network.output(optimizer.values(), &[&input], Sight::After(&held), &mut out).unwrap();
     assert!(error(&out, &expected) < 1e-5, "{}", error(&out, &expected));
@@ -225,12 +226,7 @@ fn a_chunk_behind_a_rolled_window_is_what_inference_makes_of_it() {
 
 #[test]
 fn the_gradient_behind_a_window_agrees_with_finite_differences() {
-    let config = Config::tiny();
-    let (dit, variables) = variables(&config);
-    let optimizer = AdamW::new(variables).unwrap();
-    let mut network = Network::new(&config, &optimizer).unwrap();
-    let (_, batch) = batch(&config, (4, 6), &[&[1.0; 4]]);
-    let (held, input, expected) = behind_a_window(&config, &dit, &batch[0]);
+    let (optimizer, mut network, held, input, expected) = behind_a_window();
     // Half the square of the distance from a target: its gradient is the difference.
     let target: Vec<f32> = expected.iter().enumerate().map(|(i, v)| v + ((i % 7) as f32 - 3.0) * 0.1).collect();
     let objective = |picture: usize, out: &mut [f32]| {
