@@ -1,6 +1,7 @@
 //! The generator: codec, causal DiT (as a candle graph, and packed for the CPU), KV window, track head, sampler, checkpoints;
 //! beside it the depth network.
 
+pub mod activity;
 pub mod checkpoint;
 pub mod codec;
 pub mod config;
