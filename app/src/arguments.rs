@@ -1,6 +1,7 @@
 //! What can be written on the command line.
 
 use clap::{Args, Parser, Subcommand};
+use kinebrush_engine::train::evaluate::PUBLISHED;
 use std::path::PathBuf;
 
 /// Paint motion on a picture and watch it become video.
@@ -268,8 +269,11 @@ pub struct EvalModelOptions {
     #[arg(long)]
     pub json: bool,
     /// Clips to measure.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = PUBLISHED)]
     pub clips: usize,
+    /// Number of the first: beyond those that figures are given of, to choose settings by.
+    #[arg(long, default_value_t = 0)]
+    pub first: usize,
     /// Size of the clips, as WxH.
     #[arg(long, value_parser = size, default_value = "256x256")]
     pub size: (usize, usize),
@@ -281,6 +285,9 @@ pub struct EvalModelOptions {
     /// Noise levels instead of the checkpoint's, for comparisons: falling, such as 1.0,0.5.
     #[arg(long, value_delimiter = ',')]
     pub noise_levels: Option<Vec<f32>>,
+    /// Share of the correction that is shown, instead of the checkpoint's, 0 to 1.
+    #[arg(long)]
+    pub correction: Option<f32>,
     /// Share of the correction's fine part that is shown, instead of the checkpoint's, 0 to 1.
     #[arg(long)]
     pub fine_correction: Option<f32>,

@@ -30,12 +30,13 @@ fn model(options: &EvalModelOptions) -> anyhow::Result<()> {
     if let Some(levels) = &options.noise_levels {
         checkpoint.dit.config.noise_levels = levels.clone();
     }
-    if let Some(share) = options.fine_correction {
-        checkpoint.dit.config.fine_correction = share;
+    let config = &mut checkpoint.dit.config;
+    for (share, to) in [(options.correction, &mut config.correction), (options.fine_correction, &mut config.fine_correction)] {
+        *to = share.unwrap_or(*to);
     }
     checkpoint.dit.config.validate()?;
     let (_, held_out) = train::open_pools(&options.folders)?;
-    let clips = Clips { count: options.clips, size: options.size, frames: FRAMES, sheet: options.sheet.as_deref() };
+    let clips = Clips { first: options.first, count: options.clips, size: options.size, frames: FRAMES, sheet: options.sheet.as_deref() };
     let report = evaluate(&checkpoint, &device, &held_out, clips)?;
     match options.json {
         true => println!("{}", serde_json::to_string(&report)?),

@@ -41,7 +41,7 @@ pub fn run(options: &EvalAblationsOptions) -> anyhow::Result<()> {
         let mut checkpoint = checkpoint.context("model: choose sketch or a folder")?;
         checkpoint.dit.config = config;
         let start = Instant::now();
-        let clips = Clips { count: options.clips, size: options.size, frames: options.frames, sheet: None };
+        let clips = Clips { first: 0, count: options.clips, size: options.size, frames: options.frames, sheet: None };
         let report = evaluate(&checkpoint, &device, &held_out, clips)?;
         let seconds = start.elapsed().as_secs_f64();
         if options.json {

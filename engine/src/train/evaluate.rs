@@ -25,6 +25,8 @@ use std::path::Path;
 
 /// Seeds of the evaluation clips: their own range, far from any training run's.
 pub(super) const FIRST_SEED: u64 = 0x00E7_A100_0000;
+/// Clips that figures are given of; whoever chooses between models or settings uses those behind them.
+pub const PUBLISHED: usize = 64;
 /// Frames of a clip, unless more are asked for.
 pub const FRAMES: usize = 16;
 /// A region's border is this wide, px to either side.
@@ -112,6 +114,8 @@ struct Outcome {
 /// Which held-out clips to evaluate on.
 #[derive(Clone, Copy, Debug)]
 pub struct Clips<'a> {
+    /// Number of the first.
+    pub first: usize,
     /// How many.
     pub count: usize,
     /// Width and height, px.
@@ -191,9 +195,9 @@ pub fn evaluate_film(token_px: usize, pool: &Pool, clips: Clips, film: &Film) ->
 }
 
 fn one(token_px: usize, pool: &Pool, index: usize, clips: Clips, film: &Film) -> Result<Outcome> {
-    let Clips { size: (width, height), frames, .. } = clips;
+    let Clips { first, size: (width, height), frames, .. } = clips;
     let row = clips.sheet.is_some() && index < SHEET_CLIPS;
-    let seed = FIRST_SEED + index as u64;
+    let seed = FIRST_SEED + (first + index) as u64;
     let clip = make_clip(pool, &ClipSpec { width, height, frame_times: (0..frames).map(|t| t as f32).collect(), seed });
     let (_, guide, points) = guide_and_points(&clip, seed);
     let shown = film(&guide, &points, seed)?;

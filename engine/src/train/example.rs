@@ -29,8 +29,23 @@ pub struct Input {
     pub noisy: Vec<f32>,
     /// Condition, (cells, condition_channels).
     pub condition: Vec<f32>,
-    /// Noise level per chunk.
+    /// Cells in which something has to be invented.
+    pub unknown: Vec<bool>,
+    /// Noise level per chunk, of unknown cells.
     pub levels: Vec<f32>,
+}
+
+impl Input {
+    /// Of a condition and noisy latents.
+    pub fn new(condition: &Condition, noisy: Vec<f32>, levels: Vec<f32>) -> Self {
+        Self {
+            size: (condition.latents, condition.rows, condition.columns),
+            noisy,
+            condition: condition.channels.clone(),
+            unknown: condition.unknown.clone(),
+            levels,
+        }
+    }
 }
 
 /// One training example.
@@ -162,7 +177,7 @@ impl Material {
             chosen.filter(|(_, unknown)| **unknown).for_each(|((z, latent), _)| z.copy_from_slice(latent));
             noised(z, unknown, *t, |first, fresh| fresh.copy_from_slice(&noise[values.start + first..][..fresh.len()]));
         }
-        Input { size: (condition.latents, condition.rows, condition.columns), noisy, condition: condition.channels.clone(), levels }
+        Input::new(condition, noisy, levels)
     }
 
     /// The example that asks for the truth.

@@ -1,4 +1,6 @@
-//! The training loss: squared error of the shown pixels, where the correction is confined exactly as a session confines it.
+//! The training loss: squared error of the shown pixels, where the correction is confined exactly as a session confines it, as a share of
+//! what the guide's error is in the same clip: calm pictures, where a small fault is seen at once, count as much as wild ones, as they
+//! do in a mean of decibels.
 //!
 //! Invariant: value and gradient agree with the plain formula (finite differences in the tests below, candle's graph in those of
 //! `network`). Both come out of one pass: the decoded correction is four times larger than the latents and is never kept.
@@ -11,6 +13,8 @@ use std::cell::RefCell;
 
 /// What covered pixels weigh against uncovered ones: enough to keep the gate honest.
 pub(super) const COVERED_WEIGHT: f32 = 0.1;
+/// Mean squared error, in pixels of -1..1, that a guide's is taken to have at least: 40 dB.
+pub(super) const LEAST_ERROR: f64 = 4e-4;
 /// Cells decoded at once.
 const BLOCK: usize = 256;
 
@@ -27,6 +31,8 @@ pub(super) struct Truth<'a> {
     pub smooth: &'a [f32],
     /// Share of each pixel that was not seen, (cells, patch_len / 3).
     pub uncovered: &'a [f32],
+    /// Cells whose output is shown; all if none.
+    pub shown: Option<&'a [bool]>,
 }
 
 thread_local! {
@@ -34,17 +40,26 @@ thread_local! {
     static PIXELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What these pixels add to the divisor of the mean: three colours of each uncovered one.
-pub(super) fn uncovered_weight(uncovered: &[f32]) -> f64 {
+/// What these pixels add to the divisor of their clip's loss: the guide's squared error on uncovered ones; and how many those are, three
+/// colours each.
+pub(super) fn guide_error(target: &[f32], uncovered: &[f32]) -> (f64, f64) {
+    let mut sums = (0.0, 0.0);
     dispatch(
         #[inline(always)]
-        || uncovered.chunks(4096).map(|u| 3.0 * f64::from(total([u], |[u]| u))).sum(),
-    )
+        || {
+            for (target, uncovered) in target.chunks(3 * 4096).zip(uncovered.chunks(4096)) {
+                let error: f32 =
+                    target.as_chunks::<3>().0.iter().zip(uncovered).map(|(t, u)| u * (t[0] * t[0] + t[1] * t[1] + t[2] * t[2])).sum();
+                sums = (sums.0 + f64::from(error), sums.1 + 3.0 * f64::from(total([uncovered], |[u]| u)));
+            }
+        },
+    );
+    sums
 }
 
 impl Truth<'_> {
-    /// Sum of squared errors of guide + correction over the pixels, uncovered ones at full weight; `out`, rows of channels + 2
-    /// (correction, lean to the smooth guide, gate's logit), becomes `scale` times its gradient. The sum is not scaled.
+    /// Sum of squared errors of guide + correction over the pixels of shown cells, uncovered ones at full weight; of these cells `out`, rows
+    /// of channels + 2 (correction, lean to the smooth guide, gate's logit), becomes `scale` times its gradient. The sum is not scaled.
     pub fn loss(&self, out: &mut [f32], scale: f32) -> f64 {
         let patch = self.patch;
         let width = self.decoder.len() / patch + 2;
@@ -54,7 +69,20 @@ impl Truth<'_> {
                 buffer.resize(room, 0.0);
             }
             let (pixels, shares) = buffer.split_at_mut(BLOCK * patch);
-            out.chunks_mut(BLOCK * width).enumerate().map(|(i, out)| self.block(i * BLOCK, out, scale, pixels, shares)).sum()
+            let all = out.len() / width;
+            let mut run = |first: usize, cells: usize| -> f64 {
+                let out = out[first * width..(first + cells) * width].chunks_mut(BLOCK * width);
+                out.enumerate().map(|(i, out)| self.block(first + i * BLOCK, out, scale, pixels, shares)).sum()
+            };
+            let Some(shown) = self.shown else { return run(0, all) };
+            let (mut loss, mut first) = (0.0, 0);
+            for cells in shown.chunk_by(|a, b| a == b) {
+                if cells[0] {
+                    loss += run(first, cells.len());
+                }
+                first += cells.len();
+            }
+            loss
         })
     }
 
@@ -121,9 +149,9 @@ mod tests {
         let mut out = random(cells * (channels + 2));
         let (decoder, target, smooth) = (random(channels * n), random(cells * n), random(cells * n));
         let uncovered: Vec<f32> = (0..cells * n / 3).map(|i| (i % 5) as f32 / 4.0).collect();
-        let truth = Truth { patch: n, decoder: &decoder, target: &target, smooth: &smooth, uncovered: &uncovered };
+        let truth = Truth { patch: n, decoder: &decoder, target: &target, smooth: &smooth, uncovered: &uncovered, shown: None };
         out.iter_mut().skip(channels + 1).step_by(channels + 2).for_each(|logit| *logit += 4.0);
-        let scale = 1.0 / uncovered_weight(&uncovered) as f32;
+        let scale = 1.0 / guide_error(&target, &uncovered).1 as f32;
         let mut gradient = out.clone();
         truth.loss(&mut gradient, scale);
         for i in [0, 5, 6, 7, 8, 9, 8 * 5 + 1, 259 * 5, 259 * 5 + 3, 259 * 5 + 4, 298 * 5 + 2] {

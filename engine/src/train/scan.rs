@@ -153,7 +153,8 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             if !NOT_OBJECTS.iter().any(|name| entry.file_name().eq_ignore_ascii_case(name)) {
                 walk(&path, files)?;
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() || kind.is_symlink() && path.metadata().map_or(true, |target| target.is_file()) {
+            // A link to a folder may lead back to where it stands; one to nothing is told as unreadable.
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
             if ["jpg", "jpeg", "png", "webp"].contains(&extension.as_str()) {
                 files.push(path);

@@ -52,6 +52,7 @@ pub(super) fn example(config: &Config, (rows, columns): (usize, usize), rng: &mu
         size: (latents, rows, columns),
         noisy: random(rng, cells * config.latent_channels),
         condition: random(rng, cells * config.condition_channels()),
+        unknown: vec![true; cells],
         levels: (0..latents / config.chunk_latents).map(|_| 1.0 - rng.random_range(0.0..0.9)).collect(),
     };
     Example {

@@ -8,7 +8,7 @@ use crate::model::checkpoint::{Card, Checkpoint};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
 use crate::train::clip::{ClipSpec, make_clip};
-use crate::train::evaluate::{Clips, FRAMES, Report, evaluate};
+use crate::train::evaluate::{Clips, FRAMES, PUBLISHED, Report, evaluate};
 use crate::train::example::Example;
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
@@ -144,7 +144,7 @@ impl Settings {
         let (checkpoint, _) = Checkpoint::load_trainable(&self.run.join("state"), &Device::Cpu, false)?;
         let sheet = self.run.join(format!("sheet-{steps:06}.png"));
         let (count, size) = (self.evaluation_clips, self.evaluation_size);
-        evaluate(&checkpoint, &Device::Cpu, held_out, Clips { count, size, frames: FRAMES, sheet: Some(&sheet) })
+        evaluate(&checkpoint, &Device::Cpu, held_out, Clips { first: PUBLISHED, count, size, frames: FRAMES, sheet: Some(&sheet) })
     }
 }
 

@@ -15,7 +15,8 @@ use std::cell::RefCell;
 /// What a token may look at.
 #[derive(Clone, Copy)]
 pub enum Sight<'a> {
-    /// Its own chunk and all before it, as the streaming student sees its window.
+    /// Its own chunk and all before it, as the streaming student sees its window; of its own chunk a token that noise does not reach sees
+    /// only others like it.
     Causal,
     /// The whole clip, as teacher and critic see it.
     All,
@@ -52,8 +53,12 @@ pub(super) struct Operands<'a> {
     pub dim: usize,
     pub heads: usize,
     pub before: usize,
-    pub causal: bool,
+    /// Which tokens noise reaches; none if every query sees its whole clip.
+    pub active: Option<&'a [bool]>,
 }
+
+/// A score that no query's largest comes near.
+const HIDDEN: f32 = -1e30;
 
 thread_local! {
     /// Scores of a tile and their gradient: they grow to the largest tile that a thread has seen and stay.
@@ -76,7 +81,7 @@ impl<'a> Operands<'a> {
     /// First key and number of keys of a query's group.
     fn keys(&self, g: Geometry, query: usize) -> (usize, usize) {
         let clip = query / g.clip_tokens() * g.clip_tokens();
-        let end = if self.causal { (query / g.group_tokens() + 1) * g.group_tokens() - clip } else { g.clip_tokens() };
+        let end = if self.active.is_some() { (query / g.group_tokens() + 1) * g.group_tokens() - clip } else { g.clip_tokens() };
         (clip, self.before + end)
     }
 
@@ -85,10 +90,16 @@ impl<'a> Operands<'a> {
     }
 
     /// Scores of `rows` queries from token `query` on against `keys` keys from token `key` on, in powers of two.
-    fn scores(&self, (query, rows): (usize, usize), (key, keys): (usize, usize), head: usize, to: &mut [f32]) {
+    fn scores(&self, g: Geometry, (query, rows): (usize, usize), (key, keys): (usize, usize), head: usize, to: &mut [f32]) {
         let hd = self.head_dim();
         let scale = std::f32::consts::LOG2_E / (hd as f32).sqrt();
         nt((rows, hd, keys), Target(to, keys), Held::Replaced, self.at(self.q, query, head), self.at(self.k, key, head), scale);
+        let Some(active) = self.active else { return };
+        // The last keys are those of the queries' own group.
+        let group = &active[query / g.group_tokens() * g.group_tokens()..][..g.group_tokens()];
+        for (row, _) in to.chunks_exact_mut(keys).zip(&active[query..]).filter(|(_, active)| !**active) {
+            row[keys - group.len()..].iter_mut().zip(group).filter(|(_, active)| **active).for_each(|(score, _)| *score = HIDDEN);
+        }
     }
 
     /// Attention of all queries in live groups: `out` (tokens, dim), and per token and head the logarithm of its sum, base 2.
@@ -104,7 +115,7 @@ impl<'a> Operands<'a> {
             SCORES.with_borrow_mut(|[p, _]| {
                 let p = first(p, rows * keys);
                 for head in 0..heads {
-                    self.scores((query, rows), (clip, keys), head, p);
+                    self.scores(g, (query, rows), (clip, keys), head, p);
                     exponentials(p, keys, log_sums[head..].iter_mut().step_by(heads));
                     let to = Target(&mut out[head * hd..], self.dim);
                     nn((rows, keys, hd), to, Held::Replaced, Matrix(p, keys), self.at(self.v, clip, head), 1.0);
@@ -134,7 +145,7 @@ impl<'a> Operands<'a> {
                     let (p, dp) = (first(p, rows * keys), first(dp, rows * keys));
                     let (out, dout) =
                         (Matrix(&out[query * self.dim + head * hd..], self.dim), Matrix(&dout[query * self.dim + head * hd..], self.dim));
-                    self.scores((query, rows), (clip, keys), head, p);
+                    self.scores(g, (query, rows), (clip, keys), head, p);
                     nt((rows, hd, keys), Target(dp, keys), Held::Replaced, dout, self.at(self.v, clip, head), 1.0);
                     score_gradients(p, dp, keys, hd, log_sums[query * heads + head..].iter().step_by(heads), out, dout);
                     nn(

@@ -1,11 +1,11 @@
 //! A transformer block: forward with saved activations, and its gradient, in tasks of a few hundred tokens whose intermediate results
 //! stay in the cache.
 //!
-//! Invariant: agrees with `model::dit::Block`; tokens of dead groups give nothing but keys and values. Guarded by
-//! `tests.rs`.
+//! Invariant: agrees with `model::dit::Block`; tokens of dead groups give nothing but keys and values. Guarded by `tests.rs`.
 
 use super::attention::{Operands, Sight};
-use super::geometry::{Geometry, fit};
+use super::geometry::fit;
+use super::levels::Levels;
 use super::linear::{Linear, Names};
 use super::ops::{
     add, cut, gate_backward, gate_residual, gelu, gelu_backward, norm_modulate, norm_modulate_backward, norm_rotate, part,
@@ -36,7 +36,7 @@ pub(super) struct Block {
 /// What a block keeps for its gradient. Rows are tokens; the comments give the columns.
 #[derive(Default)]
 pub(super) struct Saved {
-    /// Modulation of each group, 6 dim.
+    /// Modulation of each level, 6 dim.
     modulation: Vec<f32>,
     /// What the projections see, dim.
     attention_in: Vec<f32>,
@@ -85,12 +85,14 @@ impl Saved {
     }
 
     /// What attention works on, once `q`, `k` and the values in `qkv` are there.
-    fn operands<'a>(&'a self, sight: Sight, dim: usize, heads: usize) -> Operands<'a> {
+    fn operands<'a>(&'a self, pass: Pass<'a>, dim: usize, heads: usize) -> Operands<'a> {
+        let sight = pass.sight;
         let (k, v) = match sight {
             Sight::After(_) => (Matrix(&self.keys, dim), Matrix(&self.values, dim)),
             Sight::Causal | Sight::All => (Matrix(&self.k, dim), Matrix(&self.qkv[2 * dim..], 3 * dim)),
         };
-        Operands { q: Matrix(&self.q, dim), k, v, dim, heads, before: sight.before(), causal: !matches!(sight, Sight::All) }
+        let causal = !matches!(sight, Sight::All);
+        Operands { q: Matrix(&self.q, dim), k, v, dim, heads, before: sight.before(), active: causal.then_some(pass.levels.active) }
     }
 }
 
@@ -103,13 +105,43 @@ impl Scratch {
 /// What a step gives to all blocks.
 #[derive(Clone, Copy)]
 pub(super) struct Pass<'a> {
-    pub geometry: Geometry,
+    pub levels: Levels<'a>,
     pub values: &'a [Vec<f32>],
     /// Of all slots, (tokens of a past and of a clip, head_dim).
     pub rotation: &'a [f32],
     pub sight: Sight<'a>,
-    /// (groups, 6 dim).
+    /// Of each level, (levels, 6 dim).
     pub time: &'a [f32],
+}
+
+/// Sums over a block's tokens.
+struct Sums<'a> {
+    /// Six modulations of the tokens at their group's level, and of those at level 0.
+    modulations: [[&'a mut [f32]; 6]; 2],
+    down: &'a mut [f32],
+    o: &'a mut [f32],
+    q: &'a mut [f32],
+    k: &'a mut [f32],
+    v: &'a mut [f32],
+    norm_q: &'a mut [f32],
+    norm_k: &'a mut [f32],
+    up: &'a mut [f32],
+}
+
+impl<'a> Sums<'a> {
+    /// Numbers of all of them.
+    fn width(dim: usize, ffn_dim: usize) -> usize {
+        19 * dim + ffn_dim
+    }
+
+    fn of(sums: &'a mut [f32], dim: usize) -> Self {
+        let (narrow, up) = sums.split_at_mut(19 * dim);
+        let mut parts = narrow.chunks_exact_mut(dim);
+        let mut next = || parts.next().unwrap_or_default();
+        let mut six = || std::array::from_fn(|_| next());
+        let modulations = [six(), six()];
+        Self { modulations, down: next(), o: next(), q: next(), k: next(), v: next(), norm_q: next(), norm_k: next(), up }
+    }
 }
 
 impl Block {
@@ -144,7 +176,8 @@ impl Block {
 
     /// `x` and `out` (tokens, dim); rows of `out` in dead groups are not written.
     pub fn forward(&self, pass: Pass, live: &[bool], x: &[f32], saved: &mut Saved, scratch: &mut Scratch, out: &mut [f32]) {
-        let Pass { geometry: g, values, rotation, sight, time } = pass;
+        let Pass { levels, values, rotation, sight, time } = pass;
+        let g = levels.geometry;
         let (d, tokens, blocks, rows) = (self.dim, g.tokens(), g.blocks(), g.block_tokens());
         let s = saved;
         fit(&mut s.modulation, time.len());
@@ -162,11 +195,14 @@ impl Block {
         fit(&mut s.hidden, tokens * self.up.to);
         fit(&mut scratch.activated, tokens * self.up.to);
         let modulation = &s.modulation;
-        let modulation = |block: usize, part: usize| &modulation[(block / g.blocks_per_group() * 6 + part) * d..][..d];
+        let modulation = |level: usize, part: usize| &modulation[(level * 6 + part) * d..][..d];
+        let runs = |block: usize| levels.runs(block * rows..(block + 1) * rows, d);
 
         let parts = cut(blocks, [&mut s.attention_in, &mut s.qkv, &mut s.q, &mut s.k]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [y, qkv, q, k])| {
-            norm_modulate(part(x, i, blocks), modulation(i, 0), modulation(i, 1), y);
+            for (at, level) in runs(i) {
+                norm_modulate(&part(x, i, blocks)[at.clone()], modulation(level, 0), modulation(level, 1), &mut y[at]);
+            }
             for (at, linear) in [&self.q, &self.k, &self.v].into_iter().enumerate() {
                 linear.forward_to(values, Matrix(y, d), Target(&mut qkv[at * d..], 3 * d), rows);
             }
@@ -191,7 +227,7 @@ impl Block {
             s.values.extend(values.iter().chain(s.qkv.chunks_exact(3 * d).flat_map(|row| &row[2 * d..])));
         }
         let (mut attended, mut log_sums) = (std::mem::take(&mut s.attended), std::mem::take(&mut s.log_sums));
-        s.operands(sight, d, self.heads).forward(g, live, &mut attended, &mut log_sums);
+        s.operands(pass, d, self.heads).forward(g, live, &mut attended, &mut log_sums);
         (s.attended, s.log_sums) = (attended, log_sums);
 
         let attended = &s.attended;
@@ -202,12 +238,17 @@ impl Block {
                 return;
             }
             self.o.forward(values, Matrix(part(attended, i, blocks), d), projected);
-            gate_residual(part(x, i, blocks), projected, modulation(i, 2), middle);
-            norm_modulate(middle, modulation(i, 3), modulation(i, 4), ffn_in);
+            for (at, level) in runs(i) {
+                let middle = &mut middle[at.clone()];
+                gate_residual(&part(x, i, blocks)[at.clone()], &projected[at.clone()], modulation(level, 2), middle);
+                norm_modulate(middle, modulation(level, 3), modulation(level, 4), &mut ffn_in[at]);
+            }
             self.up.forward(values, Matrix(ffn_in, d), hidden);
             gelu(hidden, activated);
             self.down.forward(values, Matrix(activated, self.up.to), ffn_out);
-            gate_residual(middle, ffn_out, modulation(i, 5), out);
+            for (at, level) in runs(i) {
+                gate_residual(&middle[at.clone()], &ffn_out[at.clone()], modulation(level, 5), &mut out[at]);
+            }
         });
     }
 
@@ -216,7 +257,7 @@ impl Block {
         &rotation[token * hd..][..hd]
     }
 
-    /// Turns `dx`, the gradient of the output, into that of the input; it must be zero in dead groups. Adds to `dtime` (groups, 6 dim).
+    /// Turns `dx`, the gradient of the output, into that of the input; it must be zero in dead groups. Adds to `dtime` (levels, 6 dim).
     pub fn backward(
         &self,
         pass: Pass,
@@ -228,19 +269,20 @@ impl Block {
         dtime: &mut [f32],
         gradients: &mut [Vec<f32>],
     ) {
-        let Pass { geometry: g, values, rotation, sight, .. } = pass;
+        let Pass { levels, values, rotation, sight, .. } = pass;
+        let g = levels.geometry;
         let (d, f, tokens, blocks, rows) = (self.dim, self.up.to, g.tokens(), g.blocks(), g.block_tokens());
         let s = saved;
         let Scratch { activated, gradient, heads, sums, total } = scratch;
         fit(gradient, tokens * d);
         let before = sight.before();
         fit(heads, (tokens + before) * 3 * d);
-        // Per block of tokens: six modulations; biases of down, up, o, q, k, v; weights of the two norms.
-        let width = 13 * d + f;
+        let width = Sums::width(d, f);
         fit(sums, blocks * width);
         sums.fill(0.0);
         let modulation = &s.modulation;
-        let modulation = |block: usize, part: usize| &modulation[(block / g.blocks_per_group() * 6 + part) * d..][..d];
+        let modulation = |level: usize, part: usize| &modulation[(level * 6 + part) * d..][..d];
+        let runs = |block: usize| levels.runs(block * rows..(block + 1) * rows, d);
 
         let middle = &s.middle;
         let parts = cut(blocks, [dx, &mut s.ffn_out, activated, &mut s.hidden, gradient, &mut s.projected, sums]);
@@ -248,37 +290,38 @@ impl Block {
             if !live[i / g.blocks_per_group()] {
                 return;
             }
-            let [_, _, dgate, dshift_ffn, dscale_ffn, dgate_ffn, ddown, do_, _, _, _, _, _, dup] = self.sums(sums);
-            gate_backward(dx, modulation(i, 5), ffn_out, dgate_ffn, ddown);
+            let mut sums = Sums::of(sums, d);
+            for (at, level) in runs(i) {
+                let dgate = &mut sums.modulations[levels.kind(level)][5];
+                gate_backward(&mut dx[at.clone()], modulation(level, 5), &mut ffn_out[at], dgate, sums.down);
+            }
             self.down.backward(values, Matrix(ffn_out, d), activated, Held::Replaced);
-            gelu_backward(hidden, activated, dup);
+            gelu_backward(hidden, activated, sums.up);
             self.up.backward(values, Matrix(hidden, f), gradient, Held::Replaced);
-            norm_modulate_backward(part(middle, i, blocks), modulation(i, 4), gradient, dx, dshift_ffn, dscale_ffn);
-            gate_backward(dx, modulation(i, 2), projected, dgate, do_);
+            for (at, level) in runs(i) {
+                let [_, _, dgate, dshift, dscale, _] = &mut sums.modulations[levels.kind(level)];
+                let (middle, dx) = (&part(middle, i, blocks)[at.clone()], &mut dx[at.clone()]);
+                norm_modulate_backward(middle, modulation(level, 4), &gradient[at.clone()], dx, dshift, dscale);
+                gate_backward(dx, modulation(level, 2), &mut projected[at], dgate, sums.o);
+            }
             self.o.backward(values, Matrix(projected, d), gradient, Held::Replaced);
         });
-        s.operands(sight, d, self.heads).backward(g, live, &s.log_sums, &s.attended, gradient, heads);
+        s.operands(pass, d, self.heads).backward(g, live, &s.log_sums, &s.attended, gradient, heads);
 
         let parts = cut(blocks, [dx, &mut s.qkv, gradient, sums, &mut s.q]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dx, qkv, gradient, sums, turned])| {
-            let [dshift, dscale, _, _, _, _, _, _, dq, dk, dv, dnorm_q, dnorm_k, _] = self.sums(sums);
+            let mut sums = Sums::of(sums, d);
             let (clip, first) = (i * rows / g.clip_tokens(), before + i * rows % g.clip_tokens());
-            self.projections_backward(
-                heads,
-                clip,
-                first,
-                before + g.clip_tokens(),
-                rotation,
-                values,
-                qkv,
-                turned,
-                [dq, dk, dv, dnorm_q, dnorm_k],
-            );
+            self.projections_backward(heads, clip, first, before + g.clip_tokens(), rotation, values, qkv, turned, &mut sums);
             for (at, linear) in [&self.q, &self.k, &self.v].into_iter().enumerate() {
                 let held = if at == 0 { Held::Replaced } else { Held::Kept };
                 linear.backward(values, Matrix(&qkv[at * d..], 3 * d), gradient, held);
             }
-            norm_modulate_backward(part(x, i, blocks), modulation(i, 1), gradient, dx, dshift, dscale);
+            for (at, level) in runs(i) {
+                let [dshift, dscale, ..] = &mut sums.modulations[levels.kind(level)];
+                let (x, dx) = (&part(x, i, blocks)[at.clone()], &mut dx[at.clone()]);
+                norm_modulate_backward(x, modulation(level, 1), &gradient[at], dx, dshift, dscale);
+            }
         });
         let live_rows = ranges(live, g.group_tokens());
         let mut take = |linear: &Linear| std::mem::take(&mut gradients[linear.weight]);
@@ -302,23 +345,19 @@ impl Block {
 
         gradients[self.modulation].fill(0.0);
         for (block, sums) in sums.chunks_exact(width).enumerate() {
-            add(&mut dtime[block / g.blocks_per_group() * 6 * d..][..6 * d], &sums[..6 * d]);
-            add(&mut gradients[self.modulation], &sums[..6 * d]);
+            let own = block / g.blocks_per_group();
+            for (level, sums) in [own, g.groups()].into_iter().zip(sums.chunks_exact(6 * d)) {
+                add(&mut dtime[level * 6 * d..][..6 * d], sums);
+                add(&mut gradients[self.modulation], sums);
+            }
         }
         fit(total, width);
         sum_rows(sums, total);
-        let [_, _, _, _, _, _, down, o, q, k, v, norm_q, norm_k, up] = self.sums(total);
+        let Sums { down, o, q, k, v, norm_q, norm_k, up, .. } = Sums::of(total, d);
         let places = [self.down.bias, self.o.bias, self.q.bias, self.k.bias, self.v.bias, self.norm_q, self.norm_k, self.up.bias];
         for (place, sum) in places.into_iter().zip([down, o, q, k, v, norm_q, norm_k, up]) {
             gradients[place].copy_from_slice(sum);
         }
-    }
-
-    /// The parts of a row of sums: modulations; biases of down, o, q, k, v; norms of q and k; bias of up.
-    fn sums<'a>(&self, sums: &'a mut [f32]) -> [&'a mut [f32]; 14] {
-        let (narrow, up) = sums.split_at_mut(13 * self.dim);
-        let mut parts = narrow.chunks_exact_mut(self.dim).chain(std::iter::once(up));
-        std::array::from_fn(|_| parts.next().unwrap_or_default())
     }
 
     /// From the heads' gradients to those of the projections, written over `qkv`; `turned` has room for as many rows of dim. `first` is
@@ -333,7 +372,7 @@ impl Block {
         values: &[Vec<f32>],
         qkv: &mut [f32],
         turned: &mut [f32],
-        [dq, dk, dv, dnorm_q, dnorm_k]: [&mut [f32]; 5],
+        sums: &mut Sums,
     ) {
         let (d, hd) = (self.dim, self.dim / self.heads);
         let head_row =
@@ -351,12 +390,12 @@ impl Block {
                         rotate_back(head_row(head, 0, token), rotation, &mut turned[head * hd..][..hd]);
                         v[head * hd..][..hd].copy_from_slice(head_row(head, 2, token));
                     }
-                    rms_norm_backward_in_place(q, norm_q, turned, dnorm_q, dq);
+                    rms_norm_backward_in_place(q, norm_q, turned, sums.norm_q, sums.q);
                     for head in 0..self.heads {
                         rotate_back(head_row(head, 1, token), rotation, &mut turned[head * hd..][..hd]);
                     }
-                    rms_norm_backward_in_place(k, norm_k, turned, dnorm_k, dk);
-                    add(dv, v);
+                    rms_norm_backward_in_place(k, norm_k, turned, sums.norm_k, sums.k);
+                    add(sums.v, v);
                 }
             },
         );

@@ -34,6 +34,7 @@ impl Geometry {
                 && input.levels.len() * config.chunk_latents == latents
                 && input.noisy.len() == cells * config.latent_channels
                 && input.condition.len() == cells * config.condition_channels()
+                && input.unknown.len() == cells
         };
         if cells == 0 || rows % 2 != 0 || columns % 2 != 0 || !batch.iter().all(fits) {
             return Err(refused());

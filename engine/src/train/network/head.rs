@@ -6,6 +6,7 @@ use super::Objective;
 use super::block::ranges;
 use super::conv_block::{self, ConvBlock};
 use super::geometry::{Geometry, fit};
+use super::levels::Levels;
 use super::linear::{Linear, Names};
 use super::ops::{add, add_columns, cut, norm_modulate, norm_modulate_backward, part, rms_norm, rms_norm_backward, sum_rows};
 use super::product::{Held, Matrix, WeightGradient, weight_gradients};
@@ -13,6 +14,7 @@ use super::stem::{add_unfolded, fold};
 use crate::error::Result;
 use crate::model::config::Config;
 use rayon::prelude::*;
+use std::ops::Range;
 
 pub(super) struct Head {
     modulation: usize,
@@ -25,7 +27,7 @@ pub(super) struct Head {
 /// Rows are cells, or tokens where said.
 #[derive(Default)]
 pub(super) struct Saved {
-    /// Shift and scale of each group, 2 dim.
+    /// Shift and scale of each level, 2 dim.
     modulation: Vec<f32>,
     /// What `unpatch` sees, per token.
     token_in: Vec<f32>,
@@ -79,10 +81,10 @@ impl Head {
         [&mut self.unpatch, &mut self.out]
     }
 
-    /// From `tokens` (tokens, dim), the noise levels' embedding (groups, dim) and the stem (cells, c) to `saved.stream[0]`.
+    /// From `tokens` (tokens, dim), the noise levels' embedding (levels, dim) and the stem (cells, c) to `saved.stream[0]`.
     pub fn forward(
         &self,
-        g: Geometry,
+        levels: Levels,
         values: &[Vec<f32>],
         live: &[bool],
         tokens: &[f32],
@@ -90,9 +92,9 @@ impl Head {
         stem: &[f32],
         saved: &mut Saved,
     ) {
-        let d = self.unpatch.from;
+        let (g, d) = (levels.geometry, self.unpatch.from);
         let Saved { modulation, token_in, unpatched, stream, .. } = saved;
-        fit(modulation, g.groups() * 2 * d);
+        fit(modulation, levels.rows() * 2 * d);
         for (modulation, embedding) in modulation.chunks_exact_mut(2 * d).zip(embedding.chunks_exact(d)) {
             modulation.copy_from_slice(&values[self.modulation]);
             modulation.chunks_exact_mut(d).for_each(|part| add(part, embedding));
@@ -105,16 +107,18 @@ impl Head {
             if !live[i] {
                 return;
             }
-            let (shift, scale) = modulation[i / g.chunk_latents * 2 * d..][..2 * d].split_at(d);
-            norm_modulate(part(tokens, i, g.pictures()), shift, scale, token_in);
+            for (at, level) in levels.runs(picture_tokens(g, i), d) {
+                let (shift, scale) = modulation[level * 2 * d..][..2 * d].split_at(d);
+                norm_modulate(&part(tokens, i, g.pictures())[at.clone()], shift, scale, &mut token_in[at]);
+            }
             self.unpatch.forward(values, Matrix(token_in, d), unpatched);
             out.copy_from_slice(part(stem, i, g.pictures()));
             add_unfolded(g, unpatched, out);
         });
     }
 
-    /// What the last of `saved.stream` makes, (cells, output_channels); zero in dead pictures.
-    pub fn output(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], saved: &mut Saved, out: &mut Vec<f32>) {
+    /// What the last of `saved.stream` makes, (cells, output_channels); zero in dead pictures and in cells that are not `shown`.
+    pub fn output(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], shown: &[bool], saved: &mut Saved, out: &mut Vec<f32>) {
         let (c, pictures) = (self.out.from, g.pictures());
         let Saved { stream, normed, .. } = saved;
         let x = &stream[self.blocks.len()];
@@ -126,15 +130,17 @@ impl Head {
             }
             rms_norm(part(x, i, pictures), &values[self.norm], normed);
             self.out.forward(values, Matrix(normed, c), out);
+            confine(out, &shown[i * g.picture_cells()..][..g.picture_cells()]);
         });
     }
 
-    /// The loss of what the last of `saved.stream` makes, and its gradient `dx` (cells, c), zero in dead pictures.
+    /// The loss of what [`Head::output`] gives, and its gradient `dx` (cells, c), zero in dead pictures.
     pub fn loss(
         &self,
         g: Geometry,
         values: &[Vec<f32>],
         live: &[bool],
+        shown: &[bool],
         objective: &Objective,
         saved: &mut Saved,
         dx: &mut [f32],
@@ -162,7 +168,10 @@ impl Head {
             let (dnorm, dbias) = sums.split_at_mut(c);
             rms_norm(x, &values[self.norm], normed);
             self.out.forward(values, Matrix(normed, c), out);
+            let shown = &shown[i * g.picture_cells()..][..g.picture_cells()];
+            confine(out, shown);
             *loss = objective(i, out);
+            confine(out, shown);
             add_columns(out, dbias);
             self.out.backward(values, Matrix(out, width), dnormed, Held::Replaced);
             rms_norm_backward(x, &values[self.norm], dnormed, dx, dnorm);
@@ -180,7 +189,7 @@ impl Head {
     /// From the gradient of `saved.stream[0]` to that of the tokens, zero in dead pictures; adds to that of the embedding.
     pub fn backward(
         &self,
-        g: Geometry,
+        levels: Levels,
         values: &[Vec<f32>],
         live: &[bool],
         tokens: &[f32],
@@ -190,11 +199,14 @@ impl Head {
         dembedding: &mut [f32],
         gradients: &mut [Vec<f32>],
     ) {
+        let g = levels.geometry;
         let (d, wide, pictures) = (self.unpatch.from, self.unpatch.to, g.pictures());
         let Saved { modulation, token_in, unpatched, dtoken_in, sums, total, .. } = saved;
         fit(dtoken_in, tokens.len());
-        fit(sums, pictures * (2 * d + wide));
-        fit(total, 2 * d + wide);
+        // Shift and scale of the tokens at their group's level, of those at level 0, and the bias.
+        let width = 4 * d + wide;
+        fit(sums, pictures * width);
+        fit(total, width);
         sums.fill(0.0);
         let parts = cut(pictures, [unpatched, dtoken_in, dtokens, sums]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dunpatched, dtoken_in, dtokens, sums])| {
@@ -202,22 +214,26 @@ impl Head {
             if !live[i] {
                 return;
             }
-            let (dshift, rest) = sums.split_at_mut(d);
-            let (dscale, dbias) = rest.split_at_mut(d);
+            let (dmodulations, dbias) = sums.split_at_mut(4 * d);
             fold(g, part(dx, i, pictures), dunpatched);
             add_columns(dunpatched, dbias);
             self.unpatch.backward(values, Matrix(dunpatched, wide), dtoken_in, Held::Replaced);
-            let scale = &modulation[(i / g.chunk_latents * 2 + 1) * d..][..d];
-            norm_modulate_backward(part(tokens, i, pictures), scale, dtoken_in, dtokens, dshift, dscale);
+            for (at, level) in levels.runs(picture_tokens(g, i), d) {
+                let scale = &modulation[(level * 2 + 1) * d..][..d];
+                let (dshift, dscale) = dmodulations[levels.kind(level) * 2 * d..][..2 * d].split_at_mut(d);
+                let (tokens, dtokens) = (&part(tokens, i, pictures)[at.clone()], &mut dtokens[at.clone()]);
+                norm_modulate_backward(tokens, scale, &dtoken_in[at], dtokens, dshift, dscale);
+            }
         });
-        for (picture, sums) in sums.chunks_exact(2 * d + wide).enumerate() {
-            let to = &mut dembedding[picture / g.chunk_latents * d..][..d];
-            add(to, &sums[..d]);
-            add(to, &sums[d..2 * d]);
+        for (picture, sums) in sums.chunks_exact(width).enumerate() {
+            for (level, sums) in [picture / g.chunk_latents, g.groups()].into_iter().zip(sums.chunks_exact(2 * d)) {
+                sums.chunks_exact(d).for_each(|sums| add(&mut dembedding[level * d..][..d], sums));
+            }
         }
         sum_rows(sums, total);
-        gradients[self.modulation].copy_from_slice(&total[..2 * d]);
-        gradients[self.unpatch.bias].copy_from_slice(&total[2 * d..]);
+        let (modulations, bias) = total.split_at(4 * d);
+        sum_rows(modulations, &mut gradients[self.modulation]);
+        gradients[self.unpatch.bias].copy_from_slice(bias);
         let rows = ranges(live, g.picture_cells() / 4);
         let gradient = WeightGradient {
             to: &mut gradients[self.unpatch.weight],
@@ -228,4 +244,16 @@ impl Head {
         };
         weight_gradients([gradient]);
     }
+}
+
+/// The tokens of a picture.
+fn picture_tokens(g: Geometry, picture: usize) -> Range<usize> {
+    let tokens = g.picture_cells() / 4;
+    picture * tokens..(picture + 1) * tokens
+}
+
+/// Nothing in cells that are not shown.
+fn confine(rows: &mut [f32], shown: &[bool]) {
+    let width = rows.len() / shown.len();
+    rows.chunks_exact_mut(width).zip(shown).filter(|(_, shown)| !**shown).for_each(|(row, _)| row.fill(0.0));
 }

@@ -10,6 +10,7 @@ mod conv_block;
 mod geometry;
 mod head;
 pub(super) mod lanes;
+mod levels;
 mod linear;
 mod ops;
 mod product;
@@ -19,16 +20,18 @@ mod tests;
 mod time;
 
 use crate::error::{Error, Result};
+use crate::model::activity::Activity;
 use crate::model::config::Config;
 use crate::model::rope;
 use crate::train::example::{Example, Input};
-use crate::train::loss::{Truth, uncovered_weight};
+use crate::train::loss::{LEAST_ERROR, Truth, guide_error};
 use crate::train::optimizer::AdamW;
 pub use attention::{Past, Sight};
 use block::{Block, Pass};
 use candle_core::Device;
 use geometry::{Geometry, fit};
 use head::Head;
+use levels::Levels;
 use linear::Names;
 use rayon::prelude::*;
 use stem::Stem;
@@ -64,6 +67,9 @@ struct Kept {
     /// Which groups and which pictures have a loss, and all of them: clean history is there to be looked at.
     live: [Vec<bool>; 2],
     every: [Vec<bool>; 2],
+    /// Cells whose output is shown, and tokens that noise reaches.
+    shown: Vec<bool>,
+    activity: Activity,
 }
 
 /// What training wants of the network: for picture `i` (clip and latent) its output, (cells of a picture, output_channels), becomes the
@@ -90,6 +96,8 @@ impl Network {
             rotation: Vec::new(),
             live: Default::default(),
             every: Default::default(),
+            shown: Vec::new(),
+            activity: Activity::default(),
         };
         Ok(Self {
             config: config.clone(),
@@ -136,17 +144,27 @@ impl Network {
         }
         let at = |i: usize| (&batch[i / g.latents], i % g.latents);
         let live = &self.kept.live[1];
-        let weight = |i: usize| uncovered_weight(ops::part(&at(i).0.uncovered, at(i).1, g.latents));
-        let uncovered: f64 = (0..g.pictures()).into_par_iter().filter(|i| live[*i]).map(weight).collect::<Vec<_>>().iter().sum();
-        let scale = (1.0 / uncovered.max(patch as f64)) as f32;
-        let loss = self.backward(g, values, &inputs, sight, &|i, out| {
+        let parts = |i: usize| {
             let (example, picture) = at(i);
-            let part = |values| ops::part(values, picture, g.latents);
-            let truth =
-                Truth { patch, decoder, target: part(&example.target), smooth: part(&example.smooth), uncovered: part(&example.uncovered) };
-            truth.loss(out, scale)
+            [&example.target, &example.smooth, &example.uncovered].map(|values| ops::part(values, picture, g.latents))
+        };
+        let error = |i: usize| {
+            let [target, _, uncovered] = parts(i);
+            if live[i] { guide_error(target, uncovered) } else { (0.0, 0.0) }
+        };
+        let errors: Vec<(f64, f64)> = (0..g.pictures()).into_par_iter().map(error).collect();
+        let scale = |clip: &[(f64, f64)]| {
+            let (error, count) = clip.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
+            1.0 / (g.clips as f64 * (error + LEAST_ERROR * count.max(patch as f64)))
+        };
+        let scales: Vec<f64> = errors.chunks_exact(g.latents).map(scale).collect();
+        let confined = self.config.covered_correction == 0.0;
+        let loss = self.backward(g, values, &inputs, sight, &|i, out| {
+            let ([target, smooth, uncovered], scale) = (parts(i), scales[i / g.latents]);
+            let shown = confined.then(|| &at(i).0.input.unknown[at(i).1 * g.picture_cells()..][..g.picture_cells()]);
+            scale * Truth { patch, decoder, target, smooth, uncovered, shown }.loss(out, scale as f32)
         });
-        Ok((loss * f64::from(scale)) as f32)
+        Ok(loss as f32)
     }
 
     /// As [`Network::step`], with any objective instead of the pixels'.
@@ -155,10 +173,10 @@ impl Network {
         Ok(self.backward(g, values, batch, sight, objective))
     }
 
-    /// What the network says to a batch, (cells, output_channels); zero where the noise level is 0.
+    /// What the network says to a batch, (cells, output_channels); zero where the noise level is 0, and where nothing of it is shown.
     pub fn output(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, out: &mut Vec<f32>) -> Result<()> {
         let g = self.forward(values, batch, sight)?;
-        self.head.output(g, values, &self.kept.live[1], &mut self.kept.head, out);
+        self.head.output(g, values, &self.kept.live[1], &self.kept.shown, &mut self.kept.head, out);
         Ok(())
     }
 
@@ -174,16 +192,23 @@ impl Network {
             kept.rotation.copy_from_slice(&table.flatten_all()?.to_vec1::<f32>()?);
             kept.rotated = (slots, g.rows, g.columns);
         }
-        let levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();
+        kept.shown.clear();
+        batch.iter().for_each(|e| kept.shown.extend_from_slice(&e.unknown));
+        kept.activity.refill(config, &kept.shown, g.rows, g.columns);
+        if config.covered_correction > 0.0 {
+            kept.shown.fill(true);
+        }
+        let mut levels: Vec<f32> = batch.iter().flat_map(|e| e.levels.iter().copied()).collect();
         let live: Vec<bool> = levels.iter().map(|t| *t > 0.0).collect();
         let pictures = live.iter().flat_map(|live| std::iter::repeat_n(*live, g.chunk_latents)).collect();
         kept.every = [vec![true; g.groups()], vec![true; g.pictures()]];
         kept.live = [live, pictures];
+        levels.push(0.0);
         let Kept { time: time_kept, stem: stem_kept, stream, blocks: blocks_kept, head: head_kept, block_scratch, conv_scratch, .. } = kept;
 
         let mut linears: Vec<_> = blocks.iter_mut().flat_map(Block::linears).chain(stem.linears()).chain(head.linears()).collect();
         linears.par_iter_mut().for_each(|linear| linear.prepare(values));
-        time.forward(values, levels.into_iter(), time_kept);
+        time.forward(values, &levels, time_kept);
         stem.forward(g, values, batch, stem_kept);
         for (i, block) in stem.blocks.iter().enumerate() {
             let (before, after) = stem_kept.stream.split_at_mut(i + 1);
@@ -191,14 +216,15 @@ impl Network {
         }
         stream.iter_mut().for_each(|buffer| fit(buffer, g.tokens() * config.dim));
         stem.embed(g, values, stem_kept, &mut stream[0]);
-        let pass = Pass { geometry: g, values, rotation: &kept.rotation, sight, time: &time_kept.projected };
+        let levels = Levels { geometry: g, active: &kept.activity.active };
+        let pass = Pass { levels, values, rotation: &kept.rotation, sight, time: &time_kept.projected };
         for (i, block) in blocks.iter().enumerate() {
             let (before, after) = stream.split_at_mut(i + 1);
             let live = live_in(config, &kept.live, &kept.every, i);
             block.forward(pass, live, &before[i], &mut blocks_kept[i], block_scratch, &mut after[0]);
         }
         let stem_out = &stem_kept.stream[config.stem_blocks];
-        head.forward(g, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem_out, head_kept);
+        head.forward(levels, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem_out, head_kept);
         for (i, block) in head.blocks.iter().enumerate() {
             let (before, after) = head_kept.stream.split_at_mut(i + 1);
             block.forward(g, values, &kept.live[1], &before[i], &mut head_kept.blocks[i], conv_scratch, &mut after[0]);
@@ -222,18 +248,21 @@ impl Network {
             rotation,
             live,
             every,
+            shown,
+            activity,
             ..
         } = kept;
+        let levels = Levels { geometry: g, active: &activity.active };
         fit(dcells, g.cells() * config.stem_channels);
         fit(dtokens, g.tokens() * config.dim);
-        let loss = head.loss(g, values, &live[1], objective, head_kept, dcells, gradients);
+        let loss = head.loss(g, values, &live[1], shown, objective, head_kept, dcells, gradients);
         for (i, block) in head.blocks.iter().enumerate().rev() {
             let (x, saved) = (&head_kept.stream[i], &mut head_kept.blocks[i]);
             block.backward(g, values, &live[1], x, saved, conv_scratch, dcells, gradients);
         }
         let dembedding = &mut time_kept.dembedding;
-        head.backward(g, values, &live[1], &stream[config.layers], head_kept, dcells, dtokens, dembedding, gradients);
-        let pass = Pass { geometry: g, values, rotation, sight, time: &time_kept.projected };
+        head.backward(levels, values, &live[1], &stream[config.layers], head_kept, dcells, dtokens, dembedding, gradients);
+        let pass = Pass { levels, values, rotation, sight, time: &time_kept.projected };
         for (i, block) in blocks.iter().enumerate().rev() {
             let dtime = &mut time_kept.dprojected;
             let live = live_in(config, live, every, i);

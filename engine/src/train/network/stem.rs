@@ -86,13 +86,15 @@ impl Stem {
         let parts = cut(g.pictures(), [&mut saved.input, &mut saved.stream[0]]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [input, out])| {
             let (example, picture) = (batch[i / g.latents], i % g.latents);
-            // At noise level 1 the noisy latent holds noise alone, which a small net would let through.
+            // At noise level 1 an unknown cell's latent holds noise alone, which a small net would let through.
             let share = 1.0 - example.levels[picture / g.chunk_latents];
             let noisy = &example.noisy[picture * cells * latent..][..cells * latent];
+            let unknown = &example.unknown[picture * cells..][..cells];
             let condition = self.condition(example);
             let condition = Matrix(&condition.0[picture * cells * condition.1..][..cells * condition.1], condition.1);
-            let sources = noisy.chunks_exact(latent).zip(condition.0.chunks_exact(condition.1));
-            for (input, (noisy, condition)) in input.chunks_exact_mut(width).zip(sources) {
+            let sources = noisy.chunks_exact(latent).zip(unknown).zip(condition.0.chunks_exact(condition.1));
+            for (input, ((noisy, unknown), condition)) in input.chunks_exact_mut(width).zip(sources) {
+                let share = if *unknown { share } else { 1.0 };
                 input.iter_mut().zip(noisy).for_each(|(to, noisy)| *to = share * noisy);
                 input[latent..][..self.plain].copy_from_slice(&condition[..self.plain]);
             }

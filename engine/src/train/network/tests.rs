@@ -8,7 +8,7 @@ use crate::model::kv_window::KvWindow;
 use crate::model::parameters::{Parameters, normal};
 use crate::model::rope;
 use crate::train::example::{Example, Input};
-use crate::train::loss::COVERED_WEIGHT;
+use crate::train::loss::{COVERED_WEIGHT, LEAST_ERROR};
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::speed::example;
 use candle_core::{Device, Tensor, Var};
@@ -65,13 +65,15 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> can
     let covered = (1.0 - &u)?;
     let open = u.broadcast_add(&covered.broadcast_mul(&gate)?)?;
     let target = tensor(gather(|e| &e.target), patch)?.reshape((cells, patch / 3, 3))?;
-    let error = (delta.reshape((cells, patch / 3, 3))?.broadcast_mul(&open)? - target)?;
+    let error = (delta.reshape((cells, patch / 3, 3))?.broadcast_mul(&open)? - &target)?;
     let per_cell = latents * rows * columns / batch[0].input.levels.len();
     let counts = levels.iter().flat_map(|t| std::iter::repeat_n(if *t > 0.0 { 1.0f32 } else { 0.0 }, per_cell)).collect();
     let counts = Tensor::from_vec(counts, (cells, 1, 1), &Device::Cpu)?;
     let weight = (&u + (covered * COVERED_WEIGHT as f64)?)?.broadcast_mul(&counts)?;
-    let sum = error.sqr()?.broadcast_mul(&weight)?.sum_all()?;
-    sum.div(&(u.broadcast_mul(&counts)?.sum_all()? * 3.0)?)
+    let by_clip = |values: Tensor| values.reshape((batch.len(), ()))?.sum(1);
+    let count = (by_clip(u.broadcast_mul(&counts)?)? * 3.0)?.maximum(patch as f64)?;
+    let guide = by_clip(target.sqr()?.broadcast_mul(&u.broadcast_mul(&counts)?)?)?;
+    by_clip(error.sqr()?.broadcast_mul(&weight)?)?.div(&(guide + (count * LEAST_ERROR)?)?)?.mean_all()
 }
 
 /// Norm of the difference over the norm of `b`.
@@ -208,6 +210,7 @@ fn behind_a_window() -> (AdamW, Network, Held, Input, Vec<f32>) {
         size: (config.chunk_latents, rows, columns),
         noisy: part(&batch.input.noisy, config.latent_channels),
         condition: part(&batch.input.condition, config.condition_channels()),
+        unknown: vec![true; cells],
         levels: vec![0.7],
     };
     (optimizer, network, Held { tokens: window.filled(), layers: window.held().unwrap() }, input, expected)

@@ -1,4 +1,4 @@
-//! The embedding of noise levels: one row per group, so small that one thread does it.
+//! The embedding of noise levels: one row per level, so few that one thread does it.
 //!
 //! Invariant: agrees with `model::dit::Dit::time`. Guarded by `tests.rs`.
 
@@ -14,7 +14,7 @@ pub(super) struct Time {
     layers: [Linear; 3],
 }
 
-/// Rows are groups.
+/// Rows are levels.
 #[derive(Default)]
 pub(super) struct Saved {
     table: Vec<f32>,
@@ -52,23 +52,23 @@ impl Time {
         })
     }
 
-    /// `levels`: one per group.
-    pub fn forward(&self, values: &[Vec<f32>], levels: impl ExactSizeIterator<Item = f32>, saved: &mut Saved) {
+    /// A row for each of `levels`.
+    pub fn forward(&self, values: &[Vec<f32>], levels: &[f32], saved: &mut Saved) {
         let [first, second, third] = &self.layers;
-        let (groups, half) = (levels.len(), first.from / 2);
+        let (rows, half) = (levels.len(), first.from / 2);
         let Saved { table, before, after, projected, dprojected, dembedding, .. } = saved;
-        fit(table, groups * first.from);
+        fit(table, rows * first.from);
         for (row, t) in table.chunks_exact_mut(first.from).zip(levels) {
             for i in 0..half {
-                let angle = t as f64 * 1000.0 * 10_000f64.powf(-(i as f64) / half as f64);
+                let angle = *t as f64 * 1000.0 * 10_000f64.powf(-(i as f64) / half as f64);
                 (row[i], row[half + i]) = (angle.cos() as f32, angle.sin() as f32);
             }
         }
         for buffer in before.iter_mut().chain(after.iter_mut()).chain([&mut *dembedding]) {
-            fit(buffer, groups * first.to);
+            fit(buffer, rows * first.to);
         }
-        fit(projected, groups * third.to);
-        fit(dprojected, groups * third.to);
+        fit(projected, rows * third.to);
+        fit(dprojected, rows * third.to);
         first.forward(values, Matrix(table, first.from), &mut before[0]);
         silu(&before[0], &mut after[0]);
         second.forward(values, Matrix(&after[0], second.from), &mut before[1]);

@@ -97,13 +97,7 @@ fn rolled_out(ground: Ground, checkpoint: &Checkpoint, student: &mut Trainee, se
     session.denoise_steps(&last.condition, &mut made, step)?;
     let mut noisy = made.latents.clone();
     noised(&mut noisy, &last.condition.unknown, config.noise_levels[step], noise(seed, chunks as u64 - 1, step));
-    let Condition { latents, rows, columns, .. } = last.condition;
-    let input = Input {
-        size: (latents, rows, columns),
-        noisy,
-        condition: last.condition.channels.clone(),
-        levels: vec![config.noise_levels[step]],
-    };
+    let input = Input::new(&last.condition, noisy, vec![config.noise_levels[step]]);
     let mut output = Vec::new();
     student.network.output(student.optimizer.values(), &[&input], Sight::After(&past), &mut output)?;
     shown.push(last.latents(&output));

@@ -82,12 +82,7 @@ impl Teacher<'_> {
     /// What the teacher takes for the truth behind `noisy` (cells, latent_channels), all chunks at level `t`: its output, guided.
     pub fn estimate(&mut self, condition: &Condition, noisy: &[f32], t: f32) -> Result<Vec<f32>> {
         let chunks = condition.latents / self.config.chunk_latents;
-        let input = |condition_channels: Vec<f32>| Input {
-            size: (condition.latents, condition.rows, condition.columns),
-            noisy: noisy.to_vec(),
-            condition: condition_channels,
-            levels: vec![t; chunks],
-        };
+        let input = |channels: Vec<f32>| Input { condition: channels, ..Input::new(condition, noisy.to_vec(), vec![t; chunks]) };
         let both = input(condition.channels.clone());
         let mut out = Vec::new();
         if self.guidance.motion == 1.0 {

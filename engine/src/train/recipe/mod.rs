@@ -289,7 +289,7 @@ fn judge_student(settings: &Settings, student: &Trainee, held_out: &Pool, name: 
     let checkpoint = Checkpoint::in_training(student.card(name, String::new()), student.codec.clone(), student.averaged()?)?;
     let (clips, size) = settings.evaluation;
     let sheet = settings.folder.join(format!("sheet-{name}.png"));
-    let clips = Clips { count: clips, size, frames: evaluate::FRAMES, sheet: Some(&sheet) };
+    let clips = Clips { first: 0, count: clips, size, frames: evaluate::FRAMES, sheet: Some(&sheet) };
     let report = evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, clips)?;
     log(&settings.folder, &format!("{name}: {report}"))?;
     Ok(report)
@@ -303,7 +303,7 @@ fn judge_teacher(settings: &Settings, teacher: &mut Trainee, held_out: &Pool) ->
     let (config, codec) = (teacher.config.clone(), teacher.codec.clone());
     let teacher = std::sync::Mutex::new(teacher);
     let frames = config.span_latents() * config.frames_per_latent;
-    let clips = Clips { count: clips, size: recipe.size, frames, sheet: Some(&sheet) };
+    let clips = Clips { first: 0, count: clips, size: recipe.size, frames, sheet: Some(&sheet) };
     let report = evaluate::evaluate_film(config.token_px(), held_out, clips, &|guide, points, seed| {
         let mut teacher = teacher.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Trainee { network, optimizer, .. } = &mut **teacher;

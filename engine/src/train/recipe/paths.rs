@@ -134,9 +134,7 @@ fn example(ground: Ground, student: &Trainee, window: &Window, index: u64, seed:
         }
         levels.push(if i < window.clean { 0.0 } else { recipe.student_levels[level] });
     }
-    let condition = &material.condition;
-    let size = (condition.latents, condition.rows, condition.columns);
-    Ok(material.example(Input { size, noisy, condition: condition.channels.clone(), levels }))
+    Ok(material.example(Input::new(&material.condition, noisy, levels)))
 }
 
 /// Makes the teacher's video the truth: where the source shows nothing, and there alone.
