@@ -169,7 +169,7 @@ impl<I: Isa> Fused<I> {
 }
 
 impl<I: Isa> Network for Fused<I> {
-    fn begin(&mut self, condition: &[f32]) -> Result<()> {
+    fn begin(&mut self, condition: &[f32], _unknown: &[bool]) -> Result<()> {
         self.know(condition);
         Ok(())
     }
