@@ -227,14 +227,14 @@ impl Example {
     }
 }
 
-/// A level per chunk: often pure noise, which every chunk starts from; else anywhere, leaning to noise. In half of the examples the
+/// A level per chunk: mostly pure noise, which every chunk starts from; else anywhere, leaning to noise. In half of the examples the
 /// chunks before a random one are clean.
 fn noise_levels(chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let clean = if rng.random_bool(0.5) { rng.random_range(1..chunks) } else { 0 };
     (0..chunks)
         .map(|i| match i < clean {
             true => 0.0,
-            false if rng.random_bool(0.5) => 1.0,
+            false if rng.random_bool(0.75) => 1.0,
             false => 1.0 - rng.random_range(0.0f32..0.98).powi(2),
         })
         .collect()

@@ -30,6 +30,12 @@ fn variables(config: &Config) -> (Dit, BTreeMap<String, Var>) {
     (dit, variables)
 }
 
+/// Cells of which a corner is unknown, all, or nothing, latent by latent: tokens of both kinds, and chunks of one kind alone.
+fn unknown((latents, rows, columns): (usize, usize, usize)) -> Vec<bool> {
+    let cell = |i: usize| (i / (rows * columns), i % (rows * columns));
+    (0..latents * rows * columns).map(cell).map(|(latent, cell)| [cell == 0, true, false, false][latent % 4]).collect()
+}
+
 /// Examples whose chunks have these noise levels; 0 is clean history.
 fn batch(config: &Config, cells: (usize, usize), levels: &[&[f32]]) -> (Vec<f32>, Vec<Example>) {
     let rng = &mut ChaCha8Rng::seed_from_u64(2);
@@ -37,7 +43,7 @@ fn batch(config: &Config, cells: (usize, usize), levels: &[&[f32]]) -> (Vec<f32>
     normal(rng, &mut decoder);
     let example = |levels: &&[f32]| {
         let example = example(config, cells, rng);
-        Example { input: Input { levels: levels.to_vec(), ..example.input }, ..example }
+        Example { input: Input { levels: levels.to_vec(), unknown: unknown(example.input.size), ..example.input }, ..example }
     };
     (decoder, levels.iter().map(example).collect())
 }
@@ -54,7 +60,8 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> can
     let condition = volume(tensor(gather(|e| &e.input.condition), config.condition_channels())?)?;
     let levels = gather(|e| &e.input.levels);
     let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu)?;
-    let out = dit.forward(&noisy, &condition, &levels, &vec![true; cells], &mut Past::Whole { rotation: &rotation, causal })?;
+    let unknown: Vec<bool> = batch.iter().flat_map(|e| e.input.unknown.iter().copied()).collect();
+    let out = dit.forward(&noisy, &condition, &levels, &unknown, &mut Past::Whole { rotation: &rotation, causal })?;
     let (channels, patch) = (config.latent_channels, config.patch_len());
     let out = out.reshape((cells, channels + 2))?;
     let decoder = Tensor::from_slice(decoder, (channels, patch), &Device::Cpu)?;
@@ -69,7 +76,9 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> can
     let per_cell = latents * rows * columns / batch[0].input.levels.len();
     let counts = levels.iter().flat_map(|t| std::iter::repeat_n(if *t > 0.0 { 1.0f32 } else { 0.0 }, per_cell)).collect();
     let counts = Tensor::from_vec(counts, (cells, 1, 1), &Device::Cpu)?;
-    let weight = (&u + (covered * COVERED_WEIGHT as f64)?)?.broadcast_mul(&counts)?;
+    let shown = unknown.iter().map(|unknown| f32::from(u8::from(*unknown || config.covered_correction > 0.0))).collect();
+    let shown = Tensor::from_vec(shown, (cells, 1, 1), &Device::Cpu)?;
+    let weight = (&u + (covered * COVERED_WEIGHT as f64)?)?.broadcast_mul(&(&counts * shown)?)?;
     let by_clip = |values: Tensor| values.reshape((batch.len(), ()))?.sum(1);
     let count = (by_clip(u.broadcast_mul(&counts)?)? * 3.0)?.maximum(patch as f64)?;
     let guide = by_clip(target.sqr()?.broadcast_mul(&u.broadcast_mul(&counts)?)?)?;
@@ -105,6 +114,7 @@ fn check(config: &Config, cells: (usize, usize), levels: &[&[f32]], causal: bool
 fn loss_and_every_gradient_agree_with_candle() {
     check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], true);
     check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], false);
+    check(&Config { covered_correction: 1.0, ..Config::tiny() }, (4, 6), &[&[0.3, 0.9, 1.0, 0.5]], true);
 }
 
 #[test]
@@ -197,7 +207,8 @@ fn behind_a_window() -> (AdamW, Network, Held, Input, Vec<f32>) {
     let pass = |window: &mut KvWindow, chunk: usize, level: f32| {
         let noisy = tensor(&batch.input.noisy, chunk, config.latent_channels);
         let condition = tensor(&batch.input.condition, chunk, config.condition_channels());
-        dit.forward(&noisy, &condition, &[level], &vec![true; cells], &mut Past::Window(window))
+        let unknown = &batch.input.unknown[chunk * cells..][..cells];
+        dit.forward(&noisy, &condition, &[level], unknown, &mut Past::Window(window))
             .unwrap()
             .flatten_all()
             .unwrap()
@@ -215,7 +226,7 @@ fn behind_a_window() -> (AdamW, Network, Held, Input, Vec<f32>) {
         size: (config.chunk_latents, rows, columns),
         noisy: part(&batch.input.noisy, config.latent_channels),
         condition: part(&batch.input.condition, config.condition_channels()),
-        unknown: vec![true; cells],
+        unknown: batch.input.unknown[2 * cells..][..cells].to_vec(),
         levels: vec![0.7],
     };
     (optimizer, network, Held { tokens: window.filled(), layers: window.held().unwrap() }, input, expected)
