@@ -13,8 +13,10 @@ use std::cell::RefCell;
 
 /// What covered pixels weigh against uncovered ones: enough to keep the gate honest.
 pub(super) const COVERED_WEIGHT: f32 = 0.1;
-/// Mean squared error, in pixels of -1..1, that a guide's is taken to have at least: 40 dB.
+/// Mean squared error, in pixels of -1..1, that a guide is taken to have at least: 40 dB.
 pub(super) const LEAST_ERROR: f64 = 4e-4;
+/// Share of a clip's numbers that are taken to count at least.
+pub(super) const LEAST_SHARE: f64 = 0.005;
 /// Cells decoded at once.
 const BLOCK: usize = 256;
 
@@ -40,24 +42,35 @@ thread_local! {
     static PIXELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What these pixels add to the divisor of their clip's loss: the guide's squared error on uncovered ones; and how many those are, three
-/// colours each.
-pub(super) fn guide_error(target: &[f32], uncovered: &[f32]) -> (f64, f64) {
-    let mut sums = (0.0, 0.0);
-    dispatch(
-        #[inline(always)]
-        || {
-            for (target, uncovered) in target.chunks(3 * 4096).zip(uncovered.chunks(4096)) {
-                let error: f32 =
-                    target.as_chunks::<3>().0.iter().zip(uncovered).map(|(t, u)| u * (t[0] * t[0] + t[1] * t[1] + t[2] * t[2])).sum();
-                sums = (sums.0 + f64::from(error), sums.1 + 3.0 * f64::from(total([uncovered], |[u]| u)));
-            }
-        },
-    );
-    sums
+/// What a number of a pixel counts, by the share of it that was not seen.
+#[inline(always)]
+fn weight(uncovered: f32) -> f32 {
+    uncovered + (1.0 - uncovered) * COVERED_WEIGHT
 }
 
 impl Truth<'_> {
+    /// What [`Truth::loss`] would say of the guide alone, and how many numbers count in it, by their weight.
+    pub fn of_guide(&self) -> (f64, f64) {
+        let pixels = self.patch / 3;
+        let mut sums = (0.0, 0.0);
+        dispatch(
+            #[inline(always)]
+            || {
+                for (cell, uncovered) in self.uncovered.chunks_exact(pixels).enumerate().filter(|(cell, _)| self.shows(*cell)) {
+                    let target = self.target[cell * self.patch..][..self.patch].as_chunks::<3>().0;
+                    let errors = target.iter().zip(uncovered).map(|([r, g, b], u)| weight(*u) * (r * r + g * g + b * b));
+                    sums.0 += f64::from(errors.sum::<f32>());
+                    sums.1 += 3.0 * f64::from(total([uncovered], |[u]| weight(u)));
+                }
+            },
+        );
+        sums
+    }
+
+    fn shows(&self, cell: usize) -> bool {
+        self.shown.is_none_or(|shown| shown[cell])
+    }
+
     /// Sum of squared errors of guide + correction over the pixels of shown cells, uncovered ones at full weight; of these cells `out`, rows
     /// of channels + 2 (correction, lean to the smooth guide, gate's logit), becomes `scale` times its gradient. The sum is not scaled.
     pub fn loss(&self, out: &mut [f32], scale: f32) -> f64 {
@@ -115,7 +128,6 @@ impl Truth<'_> {
             share.fill(*u);
         }
         let shares = &shares[..n];
-        let weight = |u: f32| u + (1.0 - u) * COVERED_WEIGHT;
         let open = |u: f32| u + (1.0 - u) * gate;
         map([smooth], [pixels], |[smooth], [pixel]| [pixel + lean * smooth]);
         let loss = total([pixels, shares, target], |[pixel, u, target]| {
@@ -151,7 +163,7 @@ mod tests {
         let uncovered: Vec<f32> = (0..cells * n / 3).map(|i| (i % 5) as f32 / 4.0).collect();
         let truth = Truth { patch: n, decoder: &decoder, target: &target, smooth: &smooth, uncovered: &uncovered, shown: None };
         out.iter_mut().skip(channels + 1).step_by(channels + 2).for_each(|logit| *logit += 4.0);
-        let scale = 1.0 / guide_error(&target, &uncovered).1 as f32;
+        let scale = 1.0 / truth.of_guide().1 as f32;
         let mut gradient = out.clone();
         truth.loss(&mut gradient, scale);
         for i in [0, 5, 6, 7, 8, 9, 8 * 5 + 1, 259 * 5, 259 * 5 + 3, 259 * 5 + 4, 298 * 5 + 2] {

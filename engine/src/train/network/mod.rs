@@ -24,7 +24,7 @@ use crate::model::activity::Activity;
 use crate::model::config::Config;
 use crate::model::rope;
 use crate::train::example::{Example, Input};
-use crate::train::loss::{LEAST_ERROR, Truth, guide_error};
+use crate::train::loss::{LEAST_ERROR, LEAST_SHARE, Truth};
 use crate::train::optimizer::AdamW;
 pub use attention::{Past, Sight};
 use block::{Block, Pass};
@@ -144,25 +144,24 @@ impl Network {
         }
         let at = |i: usize| (&batch[i / g.latents], i % g.latents);
         let live = &self.kept.live[1];
-        let parts = |i: usize| {
+        let confined = self.config.covered_correction == 0.0;
+        let truth = |i: usize| {
             let (example, picture) = at(i);
-            [&example.target, &example.smooth, &example.uncovered].map(|values| ops::part(values, picture, g.latents))
+            let part = |values| ops::part(values, picture, g.latents);
+            let shown = confined.then(|| &example.input.unknown[picture * g.picture_cells()..][..g.picture_cells()]);
+            let (target, smooth, uncovered) = (part(&example.target), part(&example.smooth), part(&example.uncovered));
+            Truth { patch, decoder, target, smooth, uncovered, shown }
         };
-        let error = |i: usize| {
-            let [target, _, uncovered] = parts(i);
-            if live[i] { guide_error(target, uncovered) } else { (0.0, 0.0) }
-        };
-        let errors: Vec<(f64, f64)> = (0..g.pictures()).into_par_iter().map(error).collect();
+        let guide = |i: usize| if live[i] { truth(i).of_guide() } else { (0.0, 0.0) };
+        let guides: Vec<(f64, f64)> = (0..g.pictures()).into_par_iter().map(guide).collect();
         let scale = |clip: &[(f64, f64)]| {
             let (error, count) = clip.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-            1.0 / (g.clips as f64 * (error + LEAST_ERROR * count.max(patch as f64)))
+            1.0 / (g.clips as f64 * (error + LEAST_ERROR * count.max(LEAST_SHARE * (cells * patch) as f64)))
         };
-        let scales: Vec<f64> = errors.chunks_exact(g.latents).map(scale).collect();
-        let confined = self.config.covered_correction == 0.0;
+        let scales: Vec<f64> = guides.chunks_exact(g.latents).map(scale).collect();
         let loss = self.backward(g, values, &inputs, sight, &|i, out| {
-            let ([target, smooth, uncovered], scale) = (parts(i), scales[i / g.latents]);
-            let shown = confined.then(|| &at(i).0.input.unknown[at(i).1 * g.picture_cells()..][..g.picture_cells()]);
-            scale * Truth { patch, decoder, target, smooth, uncovered, shown }.loss(out, scale as f32)
+            let scale = scales[i / g.latents];
+            scale * truth(i).loss(out, scale as f32)
         });
         Ok(loss as f32)
     }

@@ -8,7 +8,7 @@ use crate::model::kv_window::KvWindow;
 use crate::model::parameters::{Parameters, normal};
 use crate::model::rope;
 use crate::train::example::{Example, Input};
-use crate::train::loss::{COVERED_WEIGHT, LEAST_ERROR};
+use crate::train::loss::{COVERED_WEIGHT, LEAST_ERROR, LEAST_SHARE};
 use crate::train::optimizer::{AdamW, Rates};
 use crate::train::speed::example;
 use candle_core::{Device, Tensor, Var};
@@ -80,8 +80,9 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> can
     let shown = Tensor::from_vec(shown, (cells, 1, 1), &Device::Cpu)?;
     let weight = (&u + (covered * COVERED_WEIGHT as f64)?)?.broadcast_mul(&(&counts * shown)?)?;
     let by_clip = |values: Tensor| values.reshape((batch.len(), ()))?.sum(1);
-    let count = (by_clip(u.broadcast_mul(&counts)?)? * 3.0)?.maximum(patch as f64)?;
-    let guide = by_clip(target.sqr()?.broadcast_mul(&u.broadcast_mul(&counts)?)?)?;
+    let least = LEAST_SHARE * (latents * rows * columns * patch) as f64;
+    let count = (by_clip(weight.clone())? * 3.0)?.maximum(least)?;
+    let guide = by_clip(target.sqr()?.broadcast_mul(&weight)?)?;
     by_clip(error.sqr()?.broadcast_mul(&weight)?)?.div(&(guide + (count * LEAST_ERROR)?)?)?.mean_all()
 }
 
