@@ -14,9 +14,6 @@ use crate::motion::track_field::PointState;
 use glam::Vec2;
 use rayon::prelude::*;
 
-/// Uncovered pixels that make a cell unknown: a cell with less is taken as seen.
-const UNKNOWN_SHARE: f32 = 0.02;
-
 /// The track points of one frame, positions in px of the model's picture.
 #[derive(Clone, Debug, Default)]
 pub struct FramePoints {
@@ -51,7 +48,7 @@ pub struct Condition {
     pub smooth_patches: Vec<f32>,
     /// Share of each pixel that was not seen in the source, (cells, patch_len / 3).
     pub uncovered: Vec<f32>,
-    /// Cells in which something has to be invented.
+    /// Cells with any uncovered pixel: something has to be invented in them.
     pub unknown: Vec<bool>,
     embeddings: Embeddings,
 }
@@ -216,7 +213,7 @@ impl CellRow<'_> {
             let uncovered = &self.uncovered[cell * n / 3..][..n / 3];
             coverage.iter_mut().zip(quarters(uncovered, config.cell_px)).for_each(|(c, q)| *c = q);
             rest.fill(0.0);
-            self.unknown[cell] = uncovered.iter().sum::<f32>() > UNKNOWN_SHARE * uncovered.len() as f32;
+            self.unknown[cell] = uncovered.iter().any(|u| *u > 0.0);
         }
     }
 
@@ -328,7 +325,7 @@ mod tests {
                     }
                     let index = latent * cells + cell;
                     near(&condition.uncovered[index * n / 3..][..n / 3], &uncovered);
-                    assert_eq!(condition.unknown[index], uncovered.iter().sum::<f32>() > UNKNOWN_SHARE * uncovered.len() as f32);
+                    assert_eq!(condition.unknown[index], uncovered.iter().any(|u| *u > 0.0));
                     let all = config.condition_channels();
                     let mut truth = [&guide_latent[cell * c..][..c], &smooth_latent[cell * c..][..config.smooth_channels]].concat();
                     truth.extend(quarters(&uncovered, config.cell_px));

@@ -1,11 +1,14 @@
 //! The causal diffusion transformer: a convolutional stem on latent cells, Wan 2.1's blocks on tokens of 2x2 cells, and a convolutional
 //! head that sees the stem again, so that nothing of the guide has to pass through the narrow tokens.
 //!
-//! The output is a *correction to the guide*, zero at initialisation: an untrained model shows the guide.
-//! Invariant: a chunk generated through the KV window equals the same chunk of a block-causal pass over all of it.
+//! The output is a *correction to the guide*, zero at initialisation: an untrained model shows the guide. What noise does not reach
+//! ([`Activity`]) is at level 0 in every pass and looks at nothing that noise reaches, save in chunks that were committed.
+//! Invariant: a chunk generated through the KV window equals the same chunk of a block-causal pass over all of it; keys and values of
+//! what noise does not reach are those of the commit in every pass.
 //! Guarded by `tests/tests/window.rs` (window against whole) and `tests/tests/parity.rs` (against the public PyTorch block).
 
 use crate::error::Result;
+use crate::model::activity::Activity;
 use crate::model::config::Config;
 use crate::model::kv_window::KvWindow;
 use crate::model::ops::{self, Visibility};
@@ -74,35 +77,28 @@ impl Block {
         })
     }
 
-    /// `x` (batch, tokens, dim); `time` (batch * chunks, 6, dim), one per chunk of tokens.
-    pub fn forward(&self, x: &Tensor, time: &Tensor, layer: usize, past: &mut Past) -> candle_core::Result<Tensor> {
-        let (batch, tokens, dim) = x.dims3()?;
-        let groups = time.dim(0)?;
-        let grouped = |x: &Tensor| x.reshape((groups, batch * tokens / groups, dim));
-        let flat = |x: &Tensor| x.reshape((batch, tokens, dim));
+    /// `x` (batch, tokens, dim); `time` (batch, tokens, 6, dim).
+    pub fn forward(&self, x: &Tensor, time: &Tensor, visible: Visibility, layer: usize, past: &mut Past) -> candle_core::Result<Tensor> {
         let modulation = time.broadcast_add(&self.modulation)?;
-        let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
+        let part = |i: usize| modulation.narrow(2, i, 1)?.squeeze(2)?.contiguous();
 
-        let x = grouped(x)?;
-        let y = ops::norm_modulate(&x, &part(0)?, &part(1)?)?;
-        let q = flat(&ops::rms_norm(&self.q.forward(&y)?, &self.norm_q)?)?;
-        let k = flat(&ops::rms_norm(&self.k.forward(&y)?, &self.norm_k)?)?;
-        let v = flat(&self.v.forward(&y)?)?;
-        let y = match past {
-            Past::Whole { rotation, causal } => {
-                let visible = if *causal { Visibility::Chunks(batch * tokens / groups) } else { Visibility::All };
-                ops::attention(&ops::rope(&q, rotation)?, &ops::rope(&k, rotation)?, &v, self.heads, visible)?
-            }
+        let y = ops::norm_modulate(x, &part(0)?, &part(1)?)?;
+        let q = ops::rms_norm(&self.q.forward(&y)?, &self.norm_q)?;
+        let k = ops::rms_norm(&self.k.forward(&y)?, &self.norm_k)?;
+        let v = self.v.forward(&y)?;
+        let (q, k, v) = match past {
+            Past::Whole { rotation, .. } => (ops::rope(&q, rotation)?, ops::rope(&k, rotation)?, v),
             Past::Window(window) => {
                 let q = ops::rope(&q, &window.current_rotation()?)?;
                 let (k, v) = window.attend(layer, &k, &v)?;
-                ops::attention(&q, &k, &v, self.heads, Visibility::All)?
+                (q, k, v)
             }
         };
-        let x = ops::gate_residual(&x, &grouped(&self.o.forward(&y)?)?, &part(2)?)?;
+        let y = ops::attention(&q, &k, &v, self.heads, visible)?;
+        let x = ops::gate_residual(x, &self.o.forward(&y)?, &part(2)?)?;
         let y = ops::norm_modulate(&x, &part(3)?, &part(4)?)?;
         let y = self.ffn.0.forward(&y)?.gelu()?;
-        flat(&ops::gate_residual(&x, &self.ffn.1.forward(&y)?, &part(5)?)?)
+        ops::gate_residual(&x, &self.ffn.1.forward(&y)?, &part(5)?)
     }
 }
 
@@ -200,19 +196,42 @@ impl Dit {
         Ok((embedding, projected.reshape((levels.len(), 6, self.config.dim))?))
     }
 
+    /// [`Dit::time`] for each token, (tokens, ...): of its chunk's level if it is active, else of level 0.
+    fn time_of_tokens(&self, levels: &[f32], active: &[bool], like: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        let (embedding, time) = self.time(&[&[0.0], levels].concat(), like)?;
+        let chunk = active.len() / levels.len();
+        let rows = active.iter().enumerate().map(|(token, active)| if *active { 1 + (token / chunk) as u32 } else { 0 });
+        let rows = Tensor::from_iter(rows, like.device())?;
+        Ok((embedding.index_select(&rows, 0)?, time.index_select(&rows, 0)?))
+    }
+
     /// The correction of the guide in latent cells, then how far each cell leans to the smooth guide, then the logit of its gate.
     ///
-    /// The noisy latent is weighted by 1 - t: at t = 1 it holds noise alone, which a small net would let through.
+    /// An unknown cell's noisy latent is weighted by 1 - t: at t = 1 it holds noise alone, which a small net would let through. Other
+    /// cells hold the guide, without noise, and nobody shows their output: it is 0 unless covered pixels may be corrected.
     ///
     /// `noisy` (batch, latents, rows, columns, latent_channels) and `condition` (.., condition_channels), rows and columns even;
-    /// `levels`: a noise level per batch entry and chunk. Returns (batch, latents, rows, columns, output_channels).
-    pub fn forward(&self, noisy: &Tensor, condition: &Tensor, levels: &[f32], past: &mut Past) -> candle_core::Result<Tensor> {
+    /// `levels`: a noise level per batch entry and chunk; `unknown` per cell. Returns (batch, latents, rows, columns, output_channels).
+    pub fn forward(
+        &self,
+        noisy: &Tensor,
+        condition: &Tensor,
+        levels: &[f32],
+        unknown: &[bool],
+        past: &mut Past,
+    ) -> candle_core::Result<Tensor> {
         let (batch, latents, rows, columns, _) = noisy.dims5()?;
-        if rows % 2 != 0 || columns % 2 != 0 || batch * latents != levels.len() * self.config.chunk_latents {
-            bail!("{rows}x{columns} cells, {latents} latents and {} noise levels do not fit together", levels.len());
+        let (device, groups) = (noisy.device(), levels.len());
+        if rows % 2 != 0 || columns % 2 != 0 || batch * latents != groups * self.config.chunk_latents {
+            bail!("{rows}x{columns} cells, {latents} latents and {groups} noise levels do not fit together");
         }
-        let share: Vec<f32> = levels.iter().flat_map(|t| std::iter::repeat_n(1.0 - t, self.config.chunk_latents)).collect();
-        let noisy = noisy.broadcast_mul(&Tensor::from_vec(share, (batch, latents, 1, 1, 1), noisy.device())?)?;
+        if unknown.len() != batch * latents * rows * columns {
+            bail!("{batch}x{latents}x{rows}x{columns} cells, but {} of them are said to be known or unknown", unknown.len());
+        }
+        let by_cell = |values: Vec<f32>| Tensor::from_vec(values, (batch, latents, rows, columns, 1), device);
+        let level = levels.iter().flat_map(|t| std::iter::repeat_n(*t, unknown.len() / groups));
+        let share = unknown.iter().zip(level).map(|(unknown, t)| if *unknown { 1.0 - t } else { 1.0 }).collect();
+        let noisy = noisy.broadcast_mul(&by_cell(share)?)?;
         let c = self.config.stem_channels;
         let cells = batch * latents;
         let plain = self.config.condition_channels() - self.config.raw_track_channels();
@@ -226,13 +245,20 @@ impl Dit {
         let folded = stem.reshape((cells, rows / 2, 2, columns / 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
         let tokens = latents * rows * columns / 4;
         let mut x = self.patch_embedding.forward(&folded.reshape((batch, tokens, 4 * c))?)?;
-        let (embedding, time) = self.time(levels, &noisy)?;
+        let activity = Activity::new(&self.config, unknown, rows, columns);
+        let active = Tensor::from_iter(activity.active.iter().map(|active| u8::from(*active)), device)?.reshape((batch, tokens))?;
+        let len = batch * tokens / groups;
+        let visible = match past {
+            Past::Whole { causal: false, .. } => Visibility::All,
+            _ => Visibility::Chunks { len, active: &active },
+        };
+        let (embedding, time) = self.time_of_tokens(levels, &activity.active, &noisy)?;
+        let (embedding, time) = (embedding.reshape((batch, tokens, 1, ()))?, time.reshape((batch, tokens, 6, ()))?);
         for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, &time, layer, past)?;
+            x = block.forward(&x, &time, visible, layer, past)?;
         }
-        let modulation = embedding.unsqueeze(1)?.broadcast_add(&self.head_modulation)?;
-        let part = |i: usize| modulation.narrow(1, i, 1)?.squeeze(1)?.contiguous();
-        let x = x.reshape((levels.len(), batch * tokens / levels.len(), self.config.dim))?;
+        let modulation = embedding.broadcast_add(&self.head_modulation)?;
+        let part = |i: usize| modulation.narrow(2, i, 1)?.squeeze(2)?.contiguous();
         let x = self.unpatch.forward(&ops::norm_modulate(&x, &part(0)?, &part(1)?)?)?;
 
         let unfolded = x.reshape((cells, rows / 2, columns / 2, 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
@@ -241,7 +267,11 @@ impl Dit {
             x = block.forward(&x)?;
         }
         let x = self.out.forward(&ops::rms_norm(&x, &self.out_norm)?)?;
-        x.reshape((batch, latents, rows, columns, self.config.output_channels()))
+        let x = x.reshape((batch, latents, rows, columns, self.config.output_channels()))?;
+        if self.config.covered_correction > 0.0 {
+            return Ok(x);
+        }
+        x.broadcast_mul(&by_cell(unknown.iter().map(|unknown| f32::from(u8::from(*unknown))).collect())?)
     }
 
     /// The openness of a covered cell's gate, 0..1, from its logit.

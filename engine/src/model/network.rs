@@ -16,9 +16,10 @@ pub type Saved = Box<dyn Any + Send + Sync>;
 
 /// Passes over a chunk in work, and the window behind it.
 pub trait Network: Send {
-    /// Takes the condition of the next chunk, (cells, condition_channels).
-    fn begin(&mut self, condition: &[f32]) -> Result<()>;
-    /// A pass over the noisy latent (cells, latent_channels): its output, (cells, output_channels).
+    /// Takes the condition of the next chunk, (cells, condition_channels), and which of its cells are unknown.
+    fn begin(&mut self, condition: &[f32], unknown: &[bool]) -> Result<()>;
+    /// A pass over the noisy latent (cells, latent_channels), the guide's own where nothing is unknown: its output, (cells,
+    /// output_channels).
     fn denoise(&mut self, noisy: &[f32], level: f32, output: &mut [f32]) -> Result<()>;
     /// Keeps the chunk, whose clean latent is (cells, latent_channels), in the window.
     fn commit(&mut self, clean: &[f32]) -> Result<()>;
@@ -44,6 +45,7 @@ pub fn network<'a>(
             dit,
             window: KvWindow::new(&dit.config, rows / 2, columns / 2, device)?,
             condition: Tensor::zeros(0, candle_core::DType::F32, device)?,
+            unknown: Vec::new(),
             size: (rows, columns),
         })),
     }
@@ -72,6 +74,7 @@ struct Graph<'a> {
     dit: &'a Dit,
     window: KvWindow,
     condition: Tensor,
+    unknown: Vec<bool>,
     size: (usize, usize),
 }
 
@@ -83,13 +86,14 @@ impl Graph<'_> {
 
     fn pass(&mut self, z: &[f32], level: f32) -> Result<Tensor> {
         let z = self.tensor(z, self.dit.config.latent_channels)?;
-        Ok(self.dit.forward(&z, &self.condition, &[level], &mut Past::Window(&mut self.window))?)
+        Ok(self.dit.forward(&z, &self.condition, &[level], &self.unknown, &mut Past::Window(&mut self.window))?)
     }
 }
 
 impl Network for Graph<'_> {
-    fn begin(&mut self, condition: &[f32]) -> Result<()> {
+    fn begin(&mut self, condition: &[f32], unknown: &[bool]) -> Result<()> {
         self.condition = self.tensor(condition, self.dit.config.condition_channels())?;
+        self.unknown = unknown.to_vec();
         Ok(())
     }
 

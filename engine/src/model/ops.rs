@@ -3,31 +3,24 @@
 //!
 //! Invariant: each is its formula, to f32 rounding. Guarded by `tests/tests/ops.rs`.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 /// What norms add to the mean square before its root.
 pub(crate) const EPSILON: f64 = 1e-6;
 
 /// Which keys a query may see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visibility {
+#[derive(Clone, Copy, Debug)]
+pub enum Visibility<'a> {
     /// Every key.
     All,
-    /// Block-causal: queries and keys come in chunks of this many tokens, and a query sees its own chunk and all before it.
-    Chunks(usize),
-}
-
-impl Visibility {
-    /// How many keys the queries from `query` on may see, and where the run of queries that share this number ends.
-    fn keys(self, query: usize, queries: usize, keys: usize) -> (usize, usize) {
-        match self {
-            Self::All => (keys, queries),
-            Self::Chunks(chunk) => {
-                let end = (query / chunk + 1) * chunk;
-                (end.min(keys), end.min(queries))
-            }
-        }
-    }
+    /// Block-causal: the queries' tokens are the last of the keys', and come in chunks.
+    Chunks {
+        /// Tokens of a chunk.
+        len: usize,
+        /// 1 for queries that see all of their own chunk and all before it, 0 for those that see all before it and, of their own, only
+        /// tokens marked 0 themselves; (b, queries), u8.
+        active: &'a Tensor,
+    },
 }
 
 /// `x w^T + b`; `x` (..., k), `w` (n, k), `b` (n) -> (..., n).
@@ -41,17 +34,17 @@ pub fn linear(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<Tensor> {
     x.contiguous()?.reshape((rows, k))?.matmul(&w.t()?)?.broadcast_add(b)?.reshape(dims)
 }
 
-/// Layer norm without affine, then `* (1 + scale) + shift`; `x` (g, n, d), `shift` and `scale` (g, d).
+/// Layer norm without affine, then `* (1 + scale) + shift`; all (..., d).
 pub fn norm_modulate(x: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normed = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
-    normed.broadcast_mul(&(scale.unsqueeze(1)? + 1.0)?)?.broadcast_add(&shift.unsqueeze(1)?)
+    normed * (scale + 1.0)? + shift
 }
 
-/// `x + y * gate`; `x` and `y` (g, n, d), `gate` (g, d).
+/// `x + y * gate`; all (..., d).
 pub fn gate_residual(x: &Tensor, y: &Tensor, gate: &Tensor) -> Result<Tensor> {
-    x + y.broadcast_mul(&gate.unsqueeze(1)?)?
+    x + (y * gate)?
 }
 
 /// RMS norm over the last dimension with a weight (Wan 2.1's norm of queries and keys); `x` (..., d), `weight` (d).
@@ -79,18 +72,27 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, visible: Visi
     let (b, n, d) = q.dims3()?;
     let split = |x: &Tensor| x.reshape((b, x.dim(1)?, heads, d / heads))?.transpose(1, 2)?.contiguous();
     let (q, k, v) = (split(q)?, split(k)?, split(v)?);
-    let keys = k.dim(2)?;
     let scale = 1.0 / ((d / heads) as f64).sqrt();
-    let mut parts = Vec::new();
-    let mut start = 0;
-    while start < n {
-        let (seen, end) = visible.keys(start, n, keys);
-        let (q, k, v) = (q.narrow(2, start, end - start)?, k.narrow(2, 0, seen)?, v.narrow(2, 0, seen)?);
-        let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale)?;
-        parts.push(candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v.contiguous()?)?);
-        start = end;
-    }
-    Tensor::cat(&parts, 2)?.transpose(1, 2)?.contiguous()?.reshape((b, n, d))
+    let scores = |q: &Tensor, k: &Tensor| q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale;
+    let mix = |scores: &Tensor, v: &Tensor| candle_nn::ops::softmax(scores, D::Minus1)?.matmul(&v.contiguous()?);
+    let mixed = match visible {
+        Visibility::All => mix(&scores(&q, &k)?, &v)?,
+        Visibility::Chunks { len, active } => {
+            let earlier = k.dim(2)? - n;
+            let chunk = |start: usize| -> Result<Tensor> {
+                let (own, past) = (len.min(n - start), earlier + start);
+                let (k, v) = (k.narrow(2, 0, past + own)?, v.narrow(2, 0, past + own)?);
+                let scores = scores(&q.narrow(2, start, own)?, &k)?;
+                let active = active.narrow(1, start, own)?;
+                let keys = active.pad_with_zeros(1, past, 0)?.reshape((b, 1, 1, past + own))?;
+                let hidden = keys.broadcast_gt(&active.reshape((b, 1, own, 1))?)?;
+                // Far below any score: its weight is 0 exactly.
+                mix(&scores.broadcast_add(&(hidden.to_dtype(DType::F32)? * f64::from(f32::MIN))?)?, &v)
+            };
+            Tensor::cat(&(0..n).step_by(len).map(chunk).collect::<Result<Vec<_>>>()?, 2)?
+        }
+    };
+    mixed.transpose(1, 2)?.contiguous()?.reshape((b, n, d))
 }
 
 /// 3x3 convolution, stride 1, zero padding; `x` (n, h, w, c), `weight` (o, 3, 3, c), `bias` (o) -> (n, h, w, o).

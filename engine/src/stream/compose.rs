@@ -80,8 +80,7 @@ impl Composer {
         rows.zip(self.correction.par_chunks_mut(columns * n)).enumerate().for_each(|(row, ((active, delta), correction))| {
             let first = row * columns;
             for (cell, active) in active.iter_mut().enumerate() {
-                let uncovered = &condition.uncovered[(first + cell) * n / 3..][..n / 3];
-                *active = config.correction > 0.0 && (config.covered_correction > 0.0 || uncovered.iter().any(|u| *u > 0.0));
+                *active = config.correction > 0.0 && (config.covered_correction > 0.0 || condition.unknown[first + cell]);
             }
             let output = |cell: usize| &chunk.output[(first + cell) * stride..][..stride];
             let mut cell = 0;

@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
         let config = &self.checkpoint.dit.config;
         let (channels, width, trust) = (config.latent_channels, config.output_channels(), config.correction);
         let (seed, number) = (self.seed, self.chunk);
-        self.running((condition.rows, condition.columns))?.begin(&condition.channels)?;
+        self.running((condition.rows, condition.columns))?.begin(&condition.channels, &condition.unknown)?;
         self.pass_seconds.clear();
         chunk.latents.clear();
         chunk.latents.extend_from_slice(&condition.guide_latent);

@@ -54,7 +54,7 @@ fn reference(dit: &Dit, decoder: &[f32], batch: &[Example], causal: bool) -> can
     let condition = volume(tensor(gather(|e| &e.input.condition), config.condition_channels())?)?;
     let levels = gather(|e| &e.input.levels);
     let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu)?;
-    let out = dit.forward(&noisy, &condition, &levels, &mut Past::Whole { rotation: &rotation, causal })?;
+    let out = dit.forward(&noisy, &condition, &levels, &vec![true; cells], &mut Past::Whole { rotation: &rotation, causal })?;
     let (channels, patch) = (config.latent_channels, config.patch_len());
     let out = out.reshape((cells, channels + 2))?;
     let decoder = Tensor::from_slice(decoder, (channels, patch), &Device::Cpu)?;
@@ -195,7 +195,12 @@ fn behind_a_window() -> (AdamW, Network, Held, Input, Vec<f32>) {
     let pass = |window: &mut KvWindow, chunk: usize, level: f32| {
         let noisy = tensor(&batch.input.noisy, chunk, config.latent_channels);
         let condition = tensor(&batch.input.condition, chunk, config.condition_channels());
-        dit.forward(&noisy, &condition, &[level], &mut Past::Window(window)).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        dit.forward(&noisy, &condition, &[level], &vec![true; cells], &mut Past::Window(window))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
     };
     // More chunks than the window holds, so that it has rolled.
     for chunk in [0, 1, 2, 1, 3] {
