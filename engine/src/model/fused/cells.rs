@@ -40,11 +40,20 @@ fn convolve<I: Isa>(
 ) {
     for piece in area.pieces(latent, row) {
         let strides = (input.channels, input.stride());
-        multiply(isa, piece.len(), input.corner(latent, row, piece.start), strides, &weights.panels, sums, |first, width, sums| {
-            for (cell, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
-                done(cell, first, &sums[..width], &weights.bias[first..]);
-            }
-        });
+        multiply(
+            isa,
+            piece.len(),
+            input.corner(latent, row, piece.start),
+            strides,
+            &weights.panels,
+            sums,
+            #[inline(always)]
+            |first, width, sums| {
+                for (cell, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                    done(cell, first, &sums[..width], &weights.bias[first..]);
+                }
+            },
+        );
     }
 }
 
@@ -72,11 +81,20 @@ fn residual<I: Isa>(isa: I, pool: &Pool<I>, weights: &Conv<I>, areas: [Area; 3],
         isa.vectorize(
             #[inline(always)]
             || {
-                convolve(isa, normed, areas[1], (latent, row), first, sums, |cell, at, sums, bias| {
-                    let line = &mut line[..sums.len()];
-                    line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
-                    isa.narrow(line, &mut hidden[cell * c + at..][..sums.len()]);
-                });
+                convolve(
+                    isa,
+                    normed,
+                    areas[1],
+                    (latent, row),
+                    first,
+                    sums,
+                    #[inline(always)]
+                    |cell, at, sums, bias| {
+                        let line = &mut line[..sums.len()];
+                        line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
+                        isa.narrow(line, &mut hidden[cell * c + at..][..sums.len()]);
+                    },
+                );
             },
         );
     });
@@ -85,10 +103,19 @@ fn residual<I: Isa>(isa: I, pool: &Pool<I>, weights: &Conv<I>, areas: [Area; 3],
         isa.vectorize(
             #[inline(always)]
             || {
-                convolve(isa, hidden, areas[2], (latent, row), second, &mut scratch.sums, |cell, at, sums, bias| {
-                    let to = &mut cells[cell * c + at..][..sums.len()];
-                    to.iter_mut().zip(sums).zip(bias).for_each(|((to, sum), bias)| *to += sum + bias);
-                });
+                convolve(
+                    isa,
+                    hidden,
+                    areas[2],
+                    (latent, row),
+                    second,
+                    &mut scratch.sums,
+                    #[inline(always)]
+                    |cell, at, sums, bias| {
+                        let to = &mut cells[cell * c + at..][..sums.len()];
+                        to.iter_mut().zip(sums).zip(bias).for_each(|((to, sum), bias)| *to += sum + bias);
+                    },
+                );
             },
         );
     });
@@ -109,11 +136,20 @@ impl<I: Isa> Fused<I> {
                     || {
                         narrow_rows(isa, cells, channels, &mut scratch.input, stride);
                         let count = known.len() / c;
-                        multiply(isa, count, &scratch.input, (stride, 0), &weights.panels, &mut scratch.sums, |first, width, sums| {
-                            for (known, sums) in known.chunks_exact_mut(c).zip(sums.chunks_exact(COLUMNS)) {
-                                set(&mut known[first..first + width], sums, &weights.bias[first..]);
-                            }
-                        });
+                        multiply(
+                            isa,
+                            count,
+                            &scratch.input,
+                            (stride, 0),
+                            &weights.panels,
+                            &mut scratch.sums,
+                            #[inline(always)]
+                            |first, width, sums| {
+                                for (known, sums) in known.chunks_exact_mut(c).zip(sums.chunks_exact(COLUMNS)) {
+                                    set(&mut known[first..first + width], sums, &weights.bias[first..]);
+                                }
+                            },
+                        );
                     },
                 );
             }
@@ -147,12 +183,21 @@ impl<I: Isa> Fused<I> {
                             input,
                             stride,
                         );
-                        multiply(isa, piece.len(), input, (stride, 0), &weights.stem_noisy, sums, |first, width, sums| {
-                            for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
-                                let (cell, share) = (&mut cells[column * c + first..][..width], share(column));
-                                cell.iter_mut().zip(sums).for_each(|(cell, sum)| *cell += share * sum);
-                            }
-                        });
+                        multiply(
+                            isa,
+                            piece.len(),
+                            input,
+                            (stride, 0),
+                            &weights.stem_noisy,
+                            sums,
+                            #[inline(always)]
+                            |first, width, sums| {
+                                for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                                    let (cell, share) = (&mut cells[column * c + first..][..width], share(column));
+                                    cell.iter_mut().zip(sums).for_each(|(cell, sum)| *cell += share * sum);
+                                }
+                            },
+                        );
                     }
                 },
             );
@@ -204,11 +249,20 @@ impl<I: Isa> Fused<I> {
                             rms_norm(line, &weights.out_norm, 1.0);
                             isa.narrow(line, &mut input[..c]);
                         }
-                        multiply(isa, piece.len(), input, (even(c), 0), &out.panels, sums, |first, columns, sums| {
-                            for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
-                                set(&mut output[column * width + first..][..columns], sums, &out.bias[first..]);
-                            }
-                        });
+                        multiply(
+                            isa,
+                            piece.len(),
+                            input,
+                            (even(c), 0),
+                            &out.panels,
+                            sums,
+                            #[inline(always)]
+                            |first, columns, sums| {
+                                for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                                    set(&mut output[column * width + first..][..columns], sums, &out.bias[first..]);
+                                }
+                            },
+                        );
                     }
                 },
             );

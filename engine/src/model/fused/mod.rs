@@ -1,7 +1,7 @@
 //! The network on the CPU: preallocated buffers, packed weights, one pass over the tokens of a layer per task.
 //!
 //! What is known of a chunk is computed in its first pass alone, what depends on noise in every pass ([`rows`]), the last layer and the
-//! head only where it is shown. Behind its attention, a task takes at most [`ROWS`] tokens through all of a layer: output projection,
+//! head only where it is shown. Behind its attention, a task takes a tile of tokens through all of a layer: output projection,
 //! feed-forward, and the projections of the next layer, so that its rows stay in the cache and threads seldom wait for each other.
 //! Invariant: the same numbers as [`Dit::forward`] through the window (to the precision of the instruction set), for any number of
 //! threads; after the first chunk nothing is allocated. Guarded by `tests/tests/packed.rs`, `streaming.rs` and `allocations.rs`.

@@ -10,6 +10,9 @@ use crate::model::activity::Activity;
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// Most rows of a task: half of what the kernels take at once, so that few rows are still shared out evenly.
+pub const TILE: usize = ROWS / 2;
+
 /// The rows of one chunk.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -105,7 +108,7 @@ impl Rows {
 #[derive(Clone, Debug)]
 pub struct Runs([Range<usize>; 2]);
 
-/// Rows that one task takes: at most [`ROWS`] of one run.
+/// Rows that one task takes: at most [`TILE`] of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
     pub active: bool,
@@ -117,9 +120,9 @@ impl Runs {
     /// The rows in pieces for tasks.
     pub fn tiles(&self) -> impl IndexedParallelIterator<Item = Tile> + use<> {
         let tiles = |run: Range<usize>, active| {
-            (0..run.len().div_ceil(ROWS)).into_par_iter().map(move |tile| {
-                let first = run.start + tile * ROWS;
-                Tile { active, first, count: ROWS.min(run.end - first) }
+            (0..run.len().div_ceil(TILE)).into_par_iter().map(move |tile| {
+                let first = run.start + tile * TILE;
+                Tile { active, first, count: TILE.min(run.end - first) }
             })
         };
         let [known, active] = self.0.clone();
@@ -131,7 +134,7 @@ impl Runs {
         let [known, active] = &self.0;
         let (before, behind) = rows.split_at_mut(active.start * width);
         let known = &mut before[known.start * width..known.end * width];
-        known.par_chunks_mut(ROWS * width).chain(behind[..active.len() * width].par_chunks_mut(ROWS * width))
+        known.par_chunks_mut(TILE * width).chain(behind[..active.len() * width].par_chunks_mut(TILE * width))
     }
 }
 

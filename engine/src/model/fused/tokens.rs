@@ -50,13 +50,21 @@ impl<I: Isa> Fused<I> {
                 isa.vectorize(
                     #[inline(always)]
                     || {
-                        window.attend(layer, head, tile, queries, attention, |first, columns, sums, rows| {
-                            for (row, (sums, state)) in sums.chunks_exact(COLUMNS).zip(rows).enumerate() {
-                                let reciprocal = 1.0 / state.sum;
-                                line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);
-                                isa.narrow(&line[..columns], &mut attended[row * hd + first..][..columns]);
-                            }
-                        });
+                        window.attend(
+                            layer,
+                            head,
+                            tile,
+                            queries,
+                            attention,
+                            #[inline(always)]
+                            |first, columns, sums, rows| {
+                                for (row, (sums, state)) in sums.chunks_exact(COLUMNS).zip(rows).enumerate() {
+                                    let reciprocal = 1.0 / state.sum;
+                                    line[..columns].iter_mut().zip(sums).for_each(|(line, sum)| *line = sum * reciprocal);
+                                    isa.narrow(&line[..columns], &mut attended[row * hd + first..][..columns]);
+                                }
+                            },
+                        );
                     },
                 );
             },
@@ -99,11 +107,20 @@ fn project<I: Isa>(
     sums: &mut [f32],
     mut done: impl FnMut(usize, usize, &[f32], &[f32]),
 ) {
-    multiply(isa, rows, input, (even(width), 0), &weights.panels, sums, |first, columns, sums| {
-        for (row, sums) in sums.chunks_exact(COLUMNS).take(rows).enumerate() {
-            done(row, first, &sums[..columns], &weights.bias[first..]);
-        }
-    });
+    multiply(
+        isa,
+        rows,
+        input,
+        (even(width), 0),
+        &weights.panels,
+        sums,
+        #[inline(always)]
+        |first, columns, sums| {
+            for (row, sums) in sums.chunks_exact(COLUMNS).take(rows).enumerate() {
+                done(row, first, &sums[..columns], &weights.bias[first..]);
+            }
+        },
+    );
 }
 
 /// `to += gate * (sums + bias)`.
@@ -146,9 +163,18 @@ impl<I: Isa> Tokens<'_, I> {
                 self.isa.narrow(&self.cells.row(latent, 2 * row + half)[column * pair..][..pair], input);
             }
         }
-        project(self.isa, tile.count, &scratch.input, 2 * pair, &self.weights.patch, &mut scratch.sums, |row, at, sums, bias| {
-            set(&mut to.x[row * dim + at..][..sums.len()], sums, bias);
-        });
+        project(
+            self.isa,
+            tile.count,
+            &scratch.input,
+            2 * pair,
+            &self.weights.patch,
+            &mut scratch.sums,
+            #[inline(always)]
+            |row, at, sums, bias| {
+                set(&mut to.x[row * dim + at..][..sums.len()], sums, bias);
+            },
+        );
     }
 
     /// Queries (rotated, scaled for base-2 scores), keys (not rotated) and values of `layer`.
@@ -159,9 +185,18 @@ impl<I: Isa> Tokens<'_, I> {
         self.normed(to.x, self.part(tile, layer, 0), self.part(tile, layer, 1), &mut scratch.line, &mut scratch.input);
         let Scratch { input, rows, sums, .. } = scratch;
         for (weights, to) in [(&weights.q, &mut rows[..count * dim]), (&weights.k, &mut *to.k), (&weights.v, &mut *to.v)] {
-            project(self.isa, count, input, dim, weights, sums, |row, at, sums, bias| {
-                set(&mut to[row * dim + at..][..sums.len()], sums, bias);
-            });
+            project(
+                self.isa,
+                count,
+                input,
+                dim,
+                weights,
+                sums,
+                #[inline(always)]
+                |row, at, sums, bias| {
+                    set(&mut to[row * dim + at..][..sums.len()], sums, bias);
+                },
+            );
         }
         let scale = std::f32::consts::LOG2_E / (hd as f32).sqrt();
         for (row, q) in rows.chunks_exact_mut(dim).take(count).enumerate() {
@@ -183,21 +218,48 @@ impl<I: Isa> Tokens<'_, I> {
             }
         }
         let gate = self.part(tile, layer, 2);
-        project(self.isa, count, &scratch.input, dim, &weights.o, &mut scratch.sums, |row, at, sums, bias| {
-            gated(&mut x[row * dim + at..][..sums.len()], sums, bias, &gate[at..]);
-        });
+        project(
+            self.isa,
+            count,
+            &scratch.input,
+            dim,
+            &weights.o,
+            &mut scratch.sums,
+            #[inline(always)]
+            |row, at, sums, bias| {
+                gated(&mut x[row * dim + at..][..sums.len()], sums, bias, &gate[at..]);
+            },
+        );
         self.normed(x, self.part(tile, layer, 3), self.part(tile, layer, 4), &mut scratch.line, &mut scratch.input);
         let (width, line, hidden) = (self.config.ffn_dim, &mut scratch.line, &mut scratch.hidden);
         let stride = even(width);
-        project(self.isa, count, &scratch.input, dim, &weights.ffn[0], &mut scratch.sums, |row, at, sums, bias| {
-            let line = &mut line[..sums.len()];
-            line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
-            self.isa.narrow(line, &mut hidden[row * stride + at..][..sums.len()]);
-        });
+        project(
+            self.isa,
+            count,
+            &scratch.input,
+            dim,
+            &weights.ffn[0],
+            &mut scratch.sums,
+            #[inline(always)]
+            |row, at, sums, bias| {
+                let line = &mut line[..sums.len()];
+                line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
+                self.isa.narrow(line, &mut hidden[row * stride + at..][..sums.len()]);
+            },
+        );
         let gate = self.part(tile, layer, 5);
-        project(self.isa, count, &scratch.hidden, width, &weights.ffn[1], &mut scratch.sums, |row, at, sums, bias| {
-            gated(&mut x[row * dim + at..][..sums.len()], sums, bias, &gate[at..]);
-        });
+        project(
+            self.isa,
+            count,
+            &scratch.hidden,
+            width,
+            &weights.ffn[1],
+            &mut scratch.sums,
+            #[inline(always)]
+            |row, at, sums, bias| {
+                gated(&mut x[row * dim + at..][..sums.len()], sums, bias, &gate[at..]);
+            },
+        );
     }
 
     /// What the tokens give back to their cells.
@@ -206,8 +268,17 @@ impl<I: Isa> Tokens<'_, I> {
         let (dim, width) = (self.config.dim, 4 * self.config.stem_channels);
         let (shift, scale) = self.modulation(tile).head.split_at(dim);
         self.normed(to.x, shift, scale, &mut scratch.line, &mut scratch.input);
-        project(self.isa, tile.count, &scratch.input, dim, &self.weights.unpatch, &mut scratch.sums, |row, at, sums, bias| {
-            set(&mut to.unpatched[row * width + at..][..sums.len()], sums, bias);
-        });
+        project(
+            self.isa,
+            tile.count,
+            &scratch.input,
+            dim,
+            &self.weights.unpatch,
+            &mut scratch.sums,
+            #[inline(always)]
+            |row, at, sums, bias| {
+                set(&mut to.unpatched[row * width + at..][..sums.len()], sums, bias);
+            },
+        );
     }
 }

@@ -1,11 +1,11 @@
 //! The KV window in packed form: a ring of chunk slots per layer. Values never move and sink keys are packed once; when a chunk leaves,
-//! the keys of the rolling window are rotated anew for the slots that they have moved to.
+//! those parts of the rolling window's keys that turn with time are rotated anew for the slots that they have moved to.
 //!
 //! A slot's keys and values stand in the order of its chunk's [`Rows`], which stay with it.
 //! Invariant: what is attended to equals [`crate::model::kv_window::KvWindow`], whose two key policies differ in rounding alone; cost and
 //! memory do not depend on how many chunks were committed. Guarded by `tests/tests/packed.rs`.
 
-use super::row_ops::rotate;
+use super::row_ops::turn;
 use super::rows::{Rows, Runs, Tile};
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
@@ -19,8 +19,8 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Numbers that are rotated at once: a run that fits the stack.
-const PART: usize = 64;
+/// Pairs that are rotated at once: a run that fits the stack.
+const PART: usize = 32;
 
 /// Keys whose scores are held at once, a multiple of every set's panel.
 const RUN: usize = 768;
@@ -85,30 +85,31 @@ fn each_panel<I: Isa>(
     );
 }
 
-/// Rotates the keys of some rows and packs them.
-fn pack_keys<I: Isa>(isa: I, shape: Shape, rows: &Rows, runs: &Runs, raw: &[f32], rotation: &[f32], keys: &mut [I::Element]) {
+/// Rotates the first `pairs` pairs of the keys of some rows and packs them.
+fn pack_keys<I: Isa>(isa: I, shape: Shape, pairs: usize, rows: &Rows, runs: &Runs, raw: &[f32], rotation: &[f32], keys: &mut [I::Element]) {
     let (hd, dim) = (shape.head_dim, shape.heads * shape.head_dim);
     each_panel::<I>(shape, keys, (1, hd), rows.panels(runs), |head, _, held, panel| {
         isa.vectorize(
             #[inline(always)]
             || {
-                for part in (0..hd / 2).step_by(PART) {
+                for part in (0..pairs).step_by(PART) {
                     // A run of real parts and the imaginary ones that belong to it.
-                    let run = PART.min(hd / 2 - part);
+                    let run = PART.min(pairs - part);
                     for (key, row) in rows.of_panel(held).enumerate() {
-                        let (mut rotated, mut angles) = ([0.0; 2 * PART], [0.0; 2 * PART]);
-                        let mut elements = [I::Element::default(); 2 * PART];
-                        for (half, offset) in [0, hd / 2].into_iter().enumerate() {
-                            let at = half * run;
-                            rotated[at..at + run].copy_from_slice(&raw[row * dim + head * hd + offset + part..][..run]);
-                            angles[at..at + run].copy_from_slice(&rotation[rows.token(row) * hd + offset + part..][..run]);
+                        let (mut rotated, mut elements) = ([0.0; 2 * PART], [I::Element::default(); 2 * PART]);
+                        let (real, imaginary) = raw[row * dim + head * hd + part..][..hd / 2 + run].split_at(hd / 2);
+                        let (cos, sin) = rotation[rows.token(row) * hd + part..][..hd / 2 + run].split_at(hd / 2);
+                        let (to_real, to_imaginary) = rotated[..2 * run].split_at_mut(run);
+                        for i in 0..run {
+                            (to_real[i], to_imaginary[i]) = turn((real[i], imaginary[i]), (cos[i], sin[i]));
                         }
-                        rotate(&mut rotated[..2 * run], &angles[..2 * run]);
                         isa.narrow(&rotated[..2 * run], &mut elements[..2 * run]);
                         for (half, offset) in [0, hd / 2].into_iter().enumerate() {
-                            for (i, element) in elements[half * run..][..run].iter().enumerate() {
-                                let d = offset + part + i;
-                                panel[d / I::PAIR * I::PAIR * I::KEYS + key * I::PAIR + d % I::PAIR] = *element;
+                            for first in (0..I::PAIR).filter(|first| *first < run) {
+                                let d = offset + part + first;
+                                let to = &mut panel[d / I::PAIR * I::PAIR * I::KEYS + key * I::PAIR + d % I::PAIR..];
+                                let elements = elements[half * run + first..][..run - first].iter().step_by(I::PAIR);
+                                to.iter_mut().step_by(I::PAIR * I::KEYS).zip(elements).for_each(|(to, element)| *to = *element);
                             }
                         }
                     }
@@ -201,7 +202,8 @@ impl<I: Isa> Window<I> {
         let raw = &layer.raw[shape.raw_at(slot)];
         let keys = &mut layer.keys[shape.keys_at(slot)];
         let values = &mut layer.values[shape.values_at(slot)];
-        rayon::join(|| pack_keys(isa, shape, rows, runs, raw, rotation, keys), || pack_values(isa, shape, rows, runs, v, values));
+        let pairs = shape.head_dim / 2;
+        rayon::join(|| pack_keys(isa, shape, pairs, rows, runs, raw, rotation, keys), || pack_values(isa, shape, rows, runs, v, values));
     }
 
     /// Keeps the chunk in work; the oldest chunk of the rolling window leaves when it is full.
@@ -231,6 +233,7 @@ impl<I: Isa> Window<I> {
         let (from, to) = (self.order[self.order.len() - 1], self.order[0]);
         let shape = self.shape;
         for layer in &mut self.layers {
+            layer.keys.copy_within(shape.keys_at(from), shape.keys_at(to).start);
             layer.values.copy_within(shape.values_at(from), shape.values_at(to).start);
             layer.raw.copy_within(shape.raw_at(from), shape.raw_at(to).start);
         }
@@ -238,13 +241,13 @@ impl<I: Isa> Window<I> {
         self.rotate_slot(to, 0);
     }
 
-    /// Packs the keys of a slot as those of place `place`.
+    /// Turns the keys of a slot, which are packed, to place `place`.
     fn rotate_slot(&mut self, slot: usize, place: usize) {
         let (shape, isa, rows) = (self.shape, self.isa, &self.rows[slot]);
-        let rotation = &self.rotation[shape.rotation_at(place)];
+        let (rotation, pairs) = (&self.rotation[shape.rotation_at(place)], rope::time_pairs(shape.head_dim));
         for layer in &mut self.layers {
             let raw = &layer.raw[shape.raw_at(slot)];
-            pack_keys(isa, shape, rows, &rows.runs(true), raw, rotation, &mut layer.keys[shape.keys_at(slot)]);
+            pack_keys(isa, shape, pairs, rows, &rows.runs(true), raw, rotation, &mut layer.keys[shape.keys_at(slot)]);
         }
     }
 
