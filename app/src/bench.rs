@@ -10,6 +10,7 @@ use kinebrush_engine::guide::detail::detail_transfer;
 use kinebrush_engine::guide::layers::{CutOptions, Layers};
 use kinebrush_engine::guide::warp::{GuideFrame, Warper};
 use kinebrush_engine::kernels::isa::{Isa, Precision, Visit};
+use kinebrush_engine::model::activity::Activity;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::cost::Cost;
@@ -57,12 +58,13 @@ struct Measured {
     size: (usize, usize),
     kernels: &'static str,
     frames_per_chunk: usize,
-    /// Passes of each kind per chunk.
-    denoising_passes: usize,
+    denoising_steps: usize,
     chunks: Vec<f64>,
     stages: BTreeMap<&'static str, Vec<f64>>,
-    /// Floating-point operations of a pass.
-    cost: Cost,
+    /// GFLOP/s of the passes of each kind, by the operations that the chunk in question takes.
+    rates: BTreeMap<&'static str, Vec<f64>>,
+    /// Shares of tokens that noise reaches, and of those whose output is shown.
+    tokens: BTreeMap<&'static str, Vec<f64>>,
     /// GFLOP/s of multiply-adds on all threads, by instruction set.
     ceilings: BTreeMap<&'static str, Vec<f64>>,
     /// Resident memory since the warm-up, MiB.
@@ -79,20 +81,18 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
     let points: Vec<_> = guide.iter().map(|_| points(width, height)).collect();
     let mut bytes = vec![0u8; guide.len() * width * height * 4];
     let mut pipeline = Pipeline::new(checkpoint, session);
-    let token = config.token_px();
-    let cells = |px: usize| px.next_multiple_of(token) / config.cell_px;
+    let mut activity = Activity::default();
     let precision = checkpoint.precision.unwrap_or(Precision::Portable);
+    let times = || Vec::with_capacity(options.chunks);
     let mut measured = Measured {
         size: options.size,
         kernels: checkpoint.precision.map_or("candle graph", Precision::name),
         frames_per_chunk: config.chunk_frames(),
-        denoising_passes: config.noise_levels.len(),
+        denoising_steps: config.noise_levels.len(),
         chunks: Vec::with_capacity(options.chunks),
-        stages: ["guide", "condition", "denoise", "sampler", "commit", "compose", "rgba8"]
-            .into_iter()
-            .map(|stage| (stage, Vec::with_capacity(2 * options.chunks)))
-            .collect(),
-        cost: Cost::of(config, cells(height), cells(width)),
+        stages: ["guide", "condition", "denoise", "sampler", "commit", "compose", "rgba8"].map(|stage| (stage, times())).into(),
+        rates: ["denoise", "commit"].map(|stage| (stage, times())).into(),
+        tokens: ["active", "wanted"].map(|mark| (mark, times())).into(),
         ceilings: Precision::ALL.into_iter().filter(|p| p.available()).map(|p| (p.name(), vec![ceiling(p)])).collect(),
         memory: 0.0,
     };
@@ -114,6 +114,10 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
         pipeline.advance(&guide, &points, |shown| to_rgba8(shown, &mut bytes))?;
         measured.chunks.push(start.elapsed().as_secs_f64() * 1e3);
         let seconds = &pipeline.seconds;
+        let (denoise, commit) = seconds.passes.split_at(config.noise_levels.len());
+        let condition = pipeline.condition();
+        activity.refill(config, &condition.unknown, condition.rows, condition.columns);
+        let cost = Cost::of(config, &activity);
         let mut record = |stage, seconds: f64| {
             if let Some(times) = measured.stages.get_mut(stage) {
                 times.push(seconds * 1e3);
@@ -124,8 +128,15 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
         record("sampler", seconds.sampler);
         record("compose", seconds.compose);
         record("rgba8", seconds.show);
-        for (pass, seconds) in seconds.passes.iter().enumerate() {
-            record(if pass + 1 == pipeline.seconds.passes.len() { "commit" } else { "denoise" }, *seconds);
+        for (stage, operations, seconds) in
+            [("denoise", cost.denoise(denoise.len()), denoise.iter().sum::<f64>()), ("commit", cost.commit, commit.iter().sum())]
+        {
+            record(stage, seconds);
+            measured.rates.entry(stage).or_default().push(operations / seconds * 1e-9);
+        }
+        for (mark, marks) in [("active", &activity.active), ("wanted", &activity.wanted)] {
+            let share = marks.iter().filter(|marked| **marked).count() as f64 / marks.len() as f64;
+            measured.tokens.entry(mark).or_default().push(share);
         }
     }
     measured.memory += resident_mib();
@@ -162,19 +173,7 @@ impl Measured {
 
     /// The longest way from hand to screen: the pointer moves just after a chunk's guide was drawn, and is seen in the next chunk.
     fn latency_ms(&self) -> f64 {
-        let denoise = self.denoising_passes as f64 * self.median("denoise");
-        let rest = ["condition", "sampler", "compose", "rgba8"].map(|stage| self.median(stage)).iter().sum::<f64>();
-        self.chunk_ms() + denoise + rest
-    }
-
-    /// GFLOP/s of a kind of pass.
-    fn rate(&self, stage: &str) -> Option<f64> {
-        let operations = match stage {
-            "denoise" => self.cost.denoise,
-            "commit" => self.cost.commit,
-            _ => return None,
-        };
-        Some(operations / self.median(stage) * 1e-6)
+        self.chunk_ms() + ["condition", "denoise", "sampler", "compose", "rgba8"].map(|stage| self.median(stage)).iter().sum::<f64>()
     }
 
     fn ceiling(&self, kernels: &str) -> Option<f64> {
@@ -187,13 +186,14 @@ impl Measured {
 
     fn json(&self) -> serde_json::Value {
         let medians: BTreeMap<_, _> = self.stages.keys().map(|stage| (*stage, self.median(stage))).collect();
-        let rates: BTreeMap<_, _> = ["denoise", "commit"].into_iter().filter_map(|stage| Some((stage, self.rate(stage)?))).collect();
         let ceilings: BTreeMap<_, _> = self.ceilings.keys().filter_map(|name| Some((*name, self.ceiling(name)?))).collect();
+        let medians_of = |all: &BTreeMap<&'static str, Vec<f64>>| all.iter().map(|(name, values)| (*name, median(values))).collect();
+        let [rates, tokens]: [BTreeMap<_, f64>; 2] = [&self.rates, &self.tokens].map(medians_of);
         json!({
             "size": [self.size.0, self.size.1], "threads": rayon::current_num_threads(), "kernels": self.kernels,
             "chunks": self.chunks.len(), "frames_per_s": self.frames_per_s(), "chunk_ms_median": self.chunk_ms(),
             "hand_to_screen_ms": self.latency_ms(), "growth_ratio": self.growth(), "rss_growth_mib": self.memory,
-            "stages": medians, "gflops": rates, "ceilings_gflops": ceilings,
+            "denoising_steps": self.denoising_steps, "tokens": tokens, "stages": medians, "gflops": rates, "ceilings_gflops": ceilings,
         })
     }
 
@@ -202,17 +202,18 @@ impl Measured {
         println!("{width}x{height}, {} threads, {}", rayon::current_num_threads(), self.kernels);
         println!("{:.1} frames/s, chunk {:.1} ms, hand to screen {:.0} ms", self.frames_per_s(), self.chunk_ms(), self.latency_ms());
         println!("{} chunks: late over early {:.3}, resident memory {:+.1} MiB", self.chunks.len(), self.growth(), self.memory);
+        let [active, wanted] = ["active", "wanted"].map(|mark| 100.0 * self.tokens.get(mark).map_or(f64::NAN, |shares| median(shares)));
+        println!("{} denoising steps; of the tokens {active:.0} % are active, {wanted:.0} % wanted", self.denoising_steps);
         for stage in self.stages.keys() {
-            let times = if *stage == "denoise" { format!(" x {}", self.denoising_passes) } else { "    ".into() };
             let share = |rate: f64, kernels| self.ceiling(kernels).map_or(f64::NAN, |ceiling| 100.0 * rate / ceiling);
-            let rate = self.rate(stage).map_or(String::new(), |rate| {
+            let rate = self.rates.get(stage).map(|rates| median(rates)).map_or(String::new(), |rate| {
                 format!(
                     "{rate:6.0} GFLOP/s, {:.0} % of this set's ceiling, {:.0} % of bfloat16's",
                     share(rate, self.kernels),
                     share(rate, "avx512-bf16")
                 )
             });
-            println!("  {stage:<26} {:8.1} ms{times} {rate}", self.median(stage));
+            println!("  {stage:<26} {:8.2} ms {rate}", self.median(stage));
         }
         let ceilings: Vec<_> = self.ceilings.iter().map(|(name, samples)| format!("{name} {:.0}", median(samples))).collect();
         println!("ceilings, GFLOP/s: {}", ceilings.join(", "));

@@ -26,10 +26,23 @@ fn random(seed: u64, len: usize) -> Vec<f32> {
     flat(&kinebrush_tests::random(seed, &[len]))
 }
 
-/// Root of the mean square of the differences, against that of the truth.
+/// Root of the mean square of the differences, against that of the truth; where that is nothing, there must be nothing.
 fn relative(truth: &[f32], ours: &[f32]) -> f32 {
     let (error, norm) = truth.iter().zip(ours).fold((0.0, 0.0), |(e, n), (a, b)| (e + (a - b).powi(2), n + a * a));
-    (error / norm).sqrt()
+    if norm > 0.0 { (error / norm).sqrt() } else { error }
+}
+
+/// Everything, nothing, a cell here and there, or a block that wanders over the borders.
+fn unknown(chunk: usize, latents: usize, rows: usize, columns: usize) -> Vec<bool> {
+    let cells = (0..latents * rows * columns).map(|cell| (cell / (rows * columns), cell / columns % rows, cell % columns));
+    let is = |(latent, row, column): (usize, usize, usize)| match chunk % 5 {
+        0 => true,
+        1 => (latent + 3 * row + 7 * column + chunk) % 31 == 0,
+        2 => false,
+        3 => (row + chunk) % rows < 2 && (column + 5 * latent) % columns < 3,
+        _ => latent == 0 && row > 1 && column > 1,
+    };
+    cells.map(is).collect()
 }
 
 #[test]
@@ -38,33 +51,58 @@ fn every_set_equals_the_graph_for_any_shape() {
     let configs = [
         // Head dimension 12; two conv blocks after the transformer.
         (Config { head_blocks: 2, ..Config::tiny() }, (4, 6)),
-        // Odd channels; 9 tokens a chunk; heads of 20.
-        (Config { dim: 40, ffn_dim: 50, chunk_latents: 1, ..odd.clone() }, (6, 6)),
+        // Odd channels; 9 tokens a chunk; heads of 20; more blocks before the transformer than after it.
+        (Config { dim: 40, ffn_dim: 50, chunk_latents: 1, stem_blocks: 2, ..odd.clone() }, (6, 6)),
         // Heads of 80, five vectors wide; more tokens than a task takes; rows longer than a tile; no convolutions.
         (Config { dim: 160, layers: 1, stem_blocks: 0, head_blocks: 0, ..Config::tiny() }, (4, 98)),
         // Heads of 136, wider than a panel; a sink alone; no sink.
         (Config { dim: 272, sink_chunks: 1, window_chunks: 0, layers: 2, ..odd }, (2, 10)),
         (Config { sink_chunks: 0, window_chunks: 3, ..Config::tiny() }, (8, 10)),
+        // Runs of several tiles and panels.
+        (Config { stem_blocks: 0, noise_levels: vec![0.5], ..Config::tiny() }, (10, 58)),
+        // What is known is shown too; three steps.
+        (Config { covered_correction: 0.5, noise_levels: vec![1.0, 0.7, 0.4], ..Config::tiny() }, (6, 22)),
     ];
     for (config, (rows, columns)) in configs {
         let dit = kinebrush_tests::network(&config);
         let cells = config.chunk_latents * rows * columns;
-        let chunks = config.sink_chunks + config.window_chunks + 3;
+        let chunks = config.sink_chunks + config.window_chunks + 4;
         let run = |precision: Option<Precision>| -> Vec<Vec<f32>> {
             let mut network = network(&dit, precision, &Device::Cpu, rows, columns).unwrap();
             let mut outputs = Vec::new();
-            for chunk in 0..chunks as u64 {
-                network.begin(&random(1000 + chunk, cells * config.condition_channels())).unwrap();
+            let mut saved = None;
+            // The last ones once more, from a snapshot.
+            for chunk in (0..chunks).chain(3..chunks) {
+                if chunk == 3 {
+                    saved = match saved {
+                        None => Some(network.save().unwrap()),
+                        Some(saved) => {
+                            network.restore(&saved).unwrap();
+                            Some(saved)
+                        }
+                    };
+                }
+                let seed = chunk as u64;
+                let unknown = unknown(chunk, config.chunk_latents, rows, columns);
+                network.begin(&random(1000 + seed, cells * config.condition_channels()), &unknown).unwrap();
+                let guide = random(4000 + seed, cells * config.latent_channels);
+                let latent = |seed: u64| -> Vec<f32> {
+                    let of = |(i, (z, guide)): (usize, (f32, &f32))| if unknown[i / config.latent_channels] { z } else { *guide };
+                    random(seed, guide.len()).into_iter().zip(&guide).enumerate().map(of).collect()
+                };
                 for (step, level) in config.noise_levels.iter().enumerate() {
                     let mut output = vec![f32::NAN; cells * config.output_channels()];
-                    network.denoise(&random(2000 + 10 * chunk + step as u64, cells * config.latent_channels), *level, &mut output).unwrap();
+                    network.denoise(&latent(2000 + 10 * seed + step as u64), *level, &mut output).unwrap();
                     outputs.push(output);
                 }
-                network.commit(&random(3000 + chunk, cells * config.latent_channels)).unwrap();
+                network.commit(&latent(3000 + seed)).unwrap();
                 if chunk == 1 {
                     network.refresh_sink().unwrap();
                 }
             }
+            let again = (chunks - 3) * config.noise_levels.len();
+            let (first, second) = outputs.split_at(outputs.len() - again);
+            assert!(first[first.len() - again..] == *second, "a snapshot leads elsewhere");
             outputs
         };
         let truth = run(None);

@@ -8,6 +8,9 @@
 
 use crate::model::config::Config;
 
+/// What a distance is at most: farther than any network reaches.
+pub const FAR: u8 = u8::MAX;
+
 /// Marks per token, ordered latent frame, row, column.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
@@ -15,8 +18,8 @@ pub struct Activity {
     pub active: Vec<bool>,
     /// Its output reaches what is shown.
     pub wanted: Vec<bool>,
-    /// A row of cells, for each of the two: marks spread along it.
-    spread: [Vec<bool>; 2],
+    /// How far each cell is from an unknown one of its latent frame, by rows or by columns, whichever is more; at most [`FAR`].
+    pub distance: Vec<u8>,
 }
 
 impl Activity {
@@ -29,34 +32,40 @@ impl Activity {
 
     /// Becomes that of other cells; nothing is allocated if the sizes stay the same.
     pub fn refill(&mut self, config: &Config, unknown: &[bool], rows: usize, columns: usize) {
-        let tokens = unknown.len() / 4;
-        // Each residual block has two convolutions of 3x3.
-        let reaches = [2 * config.stem_blocks, 2 * config.head_blocks];
-        let Self { active, wanted, spread } = self;
-        for ((marks, reach), spread) in [active, wanted].into_iter().zip(reaches).zip(spread) {
-            marks.clear();
-            marks.resize(tokens, false);
-            spread.resize(columns / 2, false);
-            for (latent, unknown) in unknown.chunks_exact(rows * columns).enumerate() {
-                let marks = &mut marks[latent * rows * columns / 4..][..rows * columns / 4];
-                for (row, cells) in unknown.chunks_exact(columns).enumerate() {
-                    spread.fill(false);
-                    for column in (0..columns).filter(|column| cells[*column]) {
-                        spread[column.saturating_sub(reach) / 2..=(column + reach).min(columns - 1) / 2].fill(true);
-                    }
-                    if !spread.contains(&true) {
-                        continue;
-                    }
-                    let touched = row.saturating_sub(reach) / 2..=(row + reach).min(rows - 1) / 2;
-                    for marks in marks.chunks_exact_mut(columns / 2).skip(*touched.start()).take(touched.count()) {
-                        marks.iter_mut().zip(&*spread).for_each(|(mark, spread)| *mark |= spread);
-                    }
-                }
+        let Self { active, wanted, distance } = self;
+        distance.clear();
+        distance.extend(unknown.iter().map(|unknown| if *unknown { 0 } else { FAR }));
+        for frame in distance.chunks_exact_mut(rows * columns) {
+            // From the one corner, then from the other.
+            for _ in 0..2 {
+                spread(frame, columns);
+                frame.reverse();
             }
+        }
+        // Both sides are even, so token rows go on from latent to latent as rows of cells do.
+        let nearest = |token: usize| {
+            let corner = token / (columns / 2) * 2 * columns + token % (columns / 2) * 2;
+            [0, 1, columns, columns + 1].into_iter().map(|cell| distance[corner + cell]).fold(FAR, u8::min)
+        };
+        // Each residual block has two convolutions of 3x3.
+        for (marks, blocks) in [(active, config.stem_blocks), (&mut *wanted, config.head_blocks)] {
+            marks.clear();
+            marks.extend((0..unknown.len() / 4).map(|token| usize::from(nearest(token)) <= 2 * blocks));
         }
         if config.covered_correction > 0.0 {
             wanted.fill(true);
         }
+    }
+}
+
+/// Distances by way of the neighbours before each cell (Rosenfeld & Pfaltz 1968).
+fn spread(distance: &mut [u8], columns: usize) {
+    for cell in 0..distance.len() {
+        let (row, column) = (cell / columns, cell % columns);
+        let left = column.min(1);
+        let above = if row > 0 { cell - columns - left..=cell - columns + usize::from(column + 1 < columns) } else { 1..=0 };
+        let near = above.chain(cell - left..=cell - left).map(|neighbour| distance[neighbour].saturating_add(1));
+        distance[cell] = near.fold(distance[cell], u8::min);
     }
 }
 
@@ -85,6 +94,12 @@ mod tests {
                 };
                 let activity = Activity::new(&config, &unknown, rows, columns);
                 assert_eq!((activity.active, activity.wanted), (by_hand(2 * stem), by_hand(2 * head)), "{stem} {head} {seed}");
+                for (cell, distance) in activity.distance.into_iter().enumerate() {
+                    let (latent, row, column) = (cell / (rows * columns), cell / columns % rows, cell % columns);
+                    let apart = |other: usize| row.abs_diff(other / columns % rows).max(column.abs_diff(other % columns));
+                    let same = (0..unknown.len()).filter(|other| unknown[*other] && other / (rows * columns) == latent);
+                    assert_eq!(usize::from(distance), same.map(apart).min().unwrap_or(FAR.into()), "{seed}, cell {cell}");
+                }
             }
         }
         let config = Config { covered_correction: 0.5, ..Config::tiny() };

@@ -4,10 +4,15 @@
 
 use candle_core::{Device, Result, Tensor};
 
+/// Pairs of a head that turn with time; those behind them turn with row and column, which do not change with the slot.
+pub fn time_pairs(head_dim: usize) -> usize {
+    head_dim / 2 - 2 * (head_dim / 6)
+}
+
 /// Cosines then sines of every token's pairs, (frames * rows * columns, head_dim); token order frame, row, column.
 pub fn rotation(head_dim: usize, frames: usize, rows: usize, columns: usize, device: &Device) -> Result<Tensor> {
     let spatial = 2 * (head_dim / 6);
-    let parts = [head_dim - 2 * spatial, spatial, spatial];
+    let parts = [2 * time_pairs(head_dim), spatial, spatial];
     let mut table = Vec::with_capacity(frames * rows * columns * head_dim);
     for frame in 0..frames {
         for row in 0..rows {

@@ -62,6 +62,11 @@ impl<'a> Pipeline<'a> {
         (&self.chunk, self.composer.active())
     }
 
+    /// What the last chunk was made from.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
     /// The session: how far it is, and where it can go back to.
     pub fn session(&mut self) -> &mut Session<'a> {
         &mut self.session

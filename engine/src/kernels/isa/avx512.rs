@@ -193,14 +193,15 @@ fn multiply_adds_bf16(rounds: u64) -> u64 {
     rounds * 24 * 64
 }
 
-/// Rounds whole vectors; what is left over is the caller's.
-#[target_feature(enable = "avx512f,avx512bf16,avx512vl")]
+/// Rounds; `from` and `to` are of one length.
+#[target_feature(enable = "avx512f,avx512bf16,avx512bw,avx512vl")]
 fn narrow_bf16(from: &[f32], to: &mut [u16]) {
-    for (from, to) in from.chunks_exact(16).zip(to.chunks_exact_mut(16)) {
-        // SAFETY: chunks of sixteen numbers.
+    for (from, to) in from.chunks(16).zip(to.chunks_mut(16)) {
+        let mask = u16::MAX >> (16 - from.len());
+        // SAFETY: the mask leaves out what lies behind a chunk of less than sixteen numbers.
         unsafe {
-            let values: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr())));
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), values);
+            let values: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from.as_ptr())));
+            _mm256_mask_storeu_epi16(to.as_mut_ptr().cast(), mask, values);
         }
     }
 }
@@ -250,10 +251,8 @@ impl Isa for Bf16 {
 
     fn narrow(self, from: &[f32], to: &mut [u16]) {
         assert_eq!(from.len(), to.len(), "narrowing changes no length");
-        let whole = from.len() / 16 * 16;
         // SAFETY: `self` proves the instructions.
-        unsafe { narrow_bf16(&from[..whole], &mut to[..whole]) };
-        to[whole..].iter_mut().zip(&from[whole..]).for_each(|(to, from)| *to = half::bf16::from_f32(*from).to_bits());
+        unsafe { narrow_bf16(from, to) };
     }
 
     fn scores(self, rows: usize, k: usize, q: &[u16], stride: usize, keys: &[u16], s: &mut [f32], s_stride: usize) {

@@ -1,9 +1,9 @@
 //! The convolutional part: stem, residual blocks and head on rows of cells.
 
-use super::plane::{Plane, each_row};
+use super::plane::{Area, Plane, Size, each_row};
 use super::row_ops::{gelu, rms_norm};
 use super::weights::{Conv, Projection};
-use super::{Fused, even, narrow_rows};
+use super::{Fused, Pass, Pool, Scratch, even, narrow_rows};
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::kernels::panels::multiply;
 use rayon::prelude::*;
@@ -14,39 +14,111 @@ pub fn set(to: &mut [f32], sums: &[f32], bias: &[f32]) {
     to.iter_mut().zip(sums).zip(bias).for_each(|((to, sum), bias)| *to = sum + bias);
 }
 
-/// Norm of every cell of a row, as elements; nothing where no convolution follows.
-#[inline(always)]
-fn norm_cells<I: Isa>(isa: I, cells: &[f32], weight: Option<&[f32]>, normed: &mut [I::Element], line: &mut [f32]) {
-    let Some(weight) = weight else { return };
-    let c = weight.len();
-    for (cell, normed) in cells.chunks_exact(c).zip(normed.chunks_exact_mut(c)) {
-        let line = &mut line[..c];
-        line.copy_from_slice(cell);
-        rms_norm(line, weight, 1.0);
-        isa.narrow(line, normed);
+/// What a residual block works on: the norm of its input, and what lies between its convolutions. Kept in the stem from pass to pass, for
+/// the neighbours of what is computed anew.
+pub struct Between<I: Isa> {
+    pub normed: Plane<I::Element>,
+    pub hidden: Plane<I::Element>,
+}
+
+impl<I: Isa> Between<I> {
+    pub fn new(size: Size, channels: usize) -> Self {
+        Self { normed: Plane::new(size, channels), hidden: Plane::new(size, channels) }
     }
 }
 
-/// 3x3 convolution of one row of cells: calls `done(cell, first channel, sums, bias)`.
+/// 3x3 convolution of an area's cells in a row: calls `done(cell, first channel, sums, bias)`.
 #[inline(always)]
-fn conv_row<I: Isa>(
+fn convolve<I: Isa>(
     isa: I,
     input: &Plane<I::Element>,
-    latent: usize,
-    row: usize,
+    area: Area,
+    (latent, row): (usize, usize),
     weights: &Projection<I>,
     sums: &mut [f32],
     mut done: impl FnMut(usize, usize, &[f32], &[f32]),
 ) {
-    for column in (0..input.size.columns).step_by(ROWS) {
-        let count = (input.size.columns - column).min(ROWS);
+    for piece in area.pieces(latent, row) {
         let strides = (input.channels, input.stride());
-        multiply(isa, count, input.corner(latent, row, column), strides, &weights.panels, sums, |first, width, sums| {
-            for (cell, sums) in sums.chunks_exact(COLUMNS).take(count).enumerate() {
-                done(column + cell, first, &sums[..width], &weights.bias[first..]);
-            }
-        });
+        multiply(
+            isa,
+            piece.len(),
+            input.corner(latent, row, piece.start),
+            strides,
+            &weights.panels,
+            sums,
+            #[inline(always)]
+            |first, width, sums| {
+                for (cell, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                    done(cell, first, &sums[..width], &weights.bias[first..]);
+                }
+            },
+        );
     }
+}
+
+/// A residual block of convolutions on `cells`: its norm, first and second convolution, each on an area of its own.
+fn residual<I: Isa>(isa: I, pool: &Pool<I>, weights: &Conv<I>, areas: [Area; 3], between: &mut Between<I>, cells: &mut Plane<f32>) {
+    let Between { normed, hidden } = between;
+    let [first, second] = &weights.convs;
+    let c = cells.channels;
+    normed.each_row(|latent, row, normed| {
+        let scratch = &mut *pool.take();
+        isa.vectorize(
+            #[inline(always)]
+            || {
+                for cell in areas[0].pieces(latent, row).flatten() {
+                    let line = &mut scratch.line[..c];
+                    line.copy_from_slice(&cells.row(latent, row)[cell * c..][..c]);
+                    rms_norm(line, &weights.norm, 1.0);
+                    isa.narrow(line, &mut normed[cell * c..][..c]);
+                }
+            },
+        );
+    });
+    hidden.each_row(|latent, row, hidden| {
+        let Scratch { line, sums, .. } = &mut *pool.take();
+        isa.vectorize(
+            #[inline(always)]
+            || {
+                convolve(
+                    isa,
+                    normed,
+                    areas[1],
+                    (latent, row),
+                    first,
+                    sums,
+                    #[inline(always)]
+                    |cell, at, sums, bias| {
+                        let line = &mut line[..sums.len()];
+                        line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
+                        isa.narrow(line, &mut hidden[cell * c + at..][..sums.len()]);
+                    },
+                );
+            },
+        );
+    });
+    cells.each_row(|latent, row, cells| {
+        let scratch = &mut *pool.take();
+        isa.vectorize(
+            #[inline(always)]
+            || {
+                convolve(
+                    isa,
+                    hidden,
+                    areas[2],
+                    (latent, row),
+                    second,
+                    &mut scratch.sums,
+                    #[inline(always)]
+                    |cell, at, sums, bias| {
+                        let to = &mut cells[cell * c + at..][..sums.len()];
+                        to.iter_mut().zip(sums).zip(bias).for_each(|((to, sum), bias)| *to += sum + bias);
+                    },
+                );
+            },
+        );
+    });
 }
 
 impl<I: Isa> Fused<I> {
@@ -64,126 +136,133 @@ impl<I: Isa> Fused<I> {
                     || {
                         narrow_rows(isa, cells, channels, &mut scratch.input, stride);
                         let count = known.len() / c;
-                        multiply(isa, count, &scratch.input, (stride, 0), &weights.panels, &mut scratch.sums, |first, width, sums| {
-                            for (known, sums) in known.chunks_exact_mut(c).zip(sums.chunks_exact(COLUMNS)) {
-                                set(&mut known[first..first + width], sums, &weights.bias[first..]);
-                            }
-                        });
+                        multiply(
+                            isa,
+                            count,
+                            &scratch.input,
+                            (stride, 0),
+                            &weights.panels,
+                            &mut scratch.sums,
+                            #[inline(always)]
+                            |first, width, sums| {
+                                for (known, sums) in known.chunks_exact_mut(c).zip(sums.chunks_exact(COLUMNS)) {
+                                    set(&mut known[first..first + width], sums, &weights.bias[first..]);
+                                }
+                            },
+                        );
                     },
                 );
             }
         });
     }
 
-    /// The stem: known share plus the noisy latent's, then the norm of the first convolutions.
-    pub(super) fn stem(&mut self, noisy: &[f32], level: f32) {
-        let (isa, pool, size) = (self.isa, &self.pool, self.size);
-        let (weights, known) = (&self.weights, &self.known);
-        let (c, latent_channels) = (self.config.stem_channels, self.config.latent_channels);
-        let next = weights.stem_blocks.first().map(|b| b.norm.as_slice());
-        each_row(&mut self.cells, &mut self.normed, |latent, row, cells, normed| {
-            let scratch = &mut *pool.take();
-            cells.copy_from_slice(known.row(latent, row));
-            let noisy = &noisy[(latent * size.rows + row) * size.columns * latent_channels..][..size.columns * latent_channels];
-            isa.vectorize(
-                #[inline(always)]
-                || {
-                    // At t = 1 the noisy latent has no weight: see `Dit::forward`.
-                    if level < 1.0 {
-                        let stride = even(latent_channels);
-                        for (noisy, cells) in noisy.chunks(ROWS * latent_channels).zip(cells.chunks_mut(ROWS * c)) {
-                            narrow_rows(isa, noisy, latent_channels, &mut scratch.input, stride);
-                            let (count, panels) = (cells.len() / c, &weights.stem_noisy);
-                            multiply(isa, count, &scratch.input, (stride, 0), panels, &mut scratch.sums, |first, width, sums| {
-                                for (cell, sums) in cells.chunks_exact_mut(c).zip(sums.chunks_exact(COLUMNS)) {
-                                    let cell = &mut cell[first..first + width];
-                                    cell.iter_mut().zip(sums).for_each(|(cell, sum)| *cell += (1.0 - level) * sum);
-                                }
-                            });
-                        }
-                    }
-                    norm_cells(isa, cells, next, normed, &mut scratch.line);
-                },
-            );
-        });
-    }
-
-    /// A residual block of convolutions on the cells; `next`: the weight of the norm that follows.
-    pub(super) fn convolve(&mut self, head: bool, index: usize) {
-        let (isa, pool, weights) = (self.isa, &self.pool, &self.weights);
-        let blocks = if head { &weights.head_blocks } else { &weights.stem_blocks };
-        let Conv { convs: [first, second], .. } = &blocks[index];
-        let next = match blocks.get(index + 1) {
-            Some(block) => Some(block.norm.as_slice()),
-            None => head.then_some(weights.out_norm.as_slice()),
-        };
-        let input = &self.normed;
-        self.hidden.each_row(|latent, row, hidden| {
-            let scratch = &mut *pool.take();
-            isa.vectorize(
-                #[inline(always)]
-                || {
-                    conv_row(isa, input, latent, row, first, &mut scratch.sums, |cell, at, sums, bias| {
-                        let line = &mut scratch.line[..sums.len()];
-                        line.iter_mut().zip(sums).zip(bias).for_each(|((line, sum), bias)| *line = gelu(sum + bias));
-                        isa.narrow(line, &mut hidden[cell * input.channels + at..][..sums.len()]);
-                    });
-                },
-            );
-        });
-        let input = &self.hidden;
-        each_row(&mut self.cells, &mut self.normed, |latent, row, cells, normed| {
-            let scratch = &mut *pool.take();
-            isa.vectorize(
-                #[inline(always)]
-                || {
-                    conv_row(isa, input, latent, row, second, &mut scratch.sums, |cell, at, sums, bias| {
-                        let to = &mut cells[cell * input.channels + at..][..sums.len()];
-                        to.iter_mut().zip(sums).zip(bias).for_each(|((to, sum), bias)| *to += sum + bias);
-                    });
-                    norm_cells(isa, cells, next, normed, &mut scratch.line);
-                },
-            );
-        });
-    }
-
-    /// The end of a pass: the transformer's share added to the cells, convolutions, and the output (cells, output_channels).
-    pub(super) fn head(&mut self, output: &mut [f32]) {
+    /// The stem: what is known plus the noisy latent's share, then convolutions. In a first pass it computes all cells, then those alone
+    /// that an unknown one reaches.
+    pub(super) fn stem(&mut self, noisy: &[f32], pass: &Pass) {
         let (isa, pool, weights, size) = (self.isa, &self.pool, &self.weights, self.size);
-        let (c, unpatched) = (self.config.stem_channels, &self.unpatched);
-        let next = weights.head_blocks.first().map_or(weights.out_norm.as_slice(), |b| b.norm.as_slice());
-        each_row(&mut self.cells, &mut self.normed, |latent, row, cells, normed| {
-            let scratch = &mut *pool.take();
+        let (c, latent_channels) = (self.config.stem_channels, self.config.latent_channels);
+        let all = Area::all(size, &self.activity.distance);
+        let near = |within: usize| if pass.first { all } else { all.near(within) };
+        let reach = 2 * self.config.stem_blocks;
+        each_row(&mut self.known, &mut self.cells, |latent, row, known, cells| {
+            let Scratch { input, sums, .. } = &mut *pool.take();
+            near(reach)
+                .pieces(latent, row)
+                .for_each(|piece| cells[piece.start * c..piece.end * c].copy_from_slice(&known[piece.start * c..piece.end * c]));
+            let noisy = &noisy[(latent * size.rows + row) * size.columns * latent_channels..][..size.columns * latent_channels];
+            let share = |column: usize| if all.unknown(latent, row, column) { 1.0 - pass.level } else { 1.0 };
             isa.vectorize(
                 #[inline(always)]
                 || {
-                    let first = (latent * size.rows + row) / 2 * (size.columns / 2);
-                    for (pair, cells) in cells.chunks_exact_mut(2 * c).enumerate() {
-                        let token = &unpatched[(first + pair) * 4 * c + row % 2 * 2 * c..][..2 * c];
-                        cells.iter_mut().zip(token).for_each(|(cell, token)| *cell += token);
+                    let stride = even(latent_channels);
+                    for piece in near(0).pieces(latent, row).filter(|piece| piece.clone().any(|column| share(column) > 0.0)) {
+                        narrow_rows(
+                            isa,
+                            &noisy[piece.start * latent_channels..piece.end * latent_channels],
+                            latent_channels,
+                            input,
+                            stride,
+                        );
+                        multiply(
+                            isa,
+                            piece.len(),
+                            input,
+                            (stride, 0),
+                            &weights.stem_noisy,
+                            sums,
+                            #[inline(always)]
+                            |first, width, sums| {
+                                for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                                    let (cell, share) = (&mut cells[column * c + first..][..width], share(column));
+                                    cell.iter_mut().zip(sums).for_each(|(cell, sum)| *cell += share * sum);
+                                }
+                            },
+                        );
                     }
-                    norm_cells(isa, cells, Some(next), normed, &mut scratch.line);
                 },
             );
+            if pass.first {
+                let seen = (0..size.columns).filter(|column| !all.unknown(latent, row, *column));
+                seen.for_each(|column| known[column * c..][..c].copy_from_slice(&cells[column * c..][..c]));
+            }
         });
-        for block in 0..self.weights.head_blocks.len() {
-            self.convolve(true, block);
+        for (block, (weights, between)) in weights.stem_blocks.iter().zip(&mut self.stem).enumerate() {
+            residual(isa, pool, weights, [near(2 * block), near(2 * block + 1), near(reach)], between, &mut self.cells);
         }
-        let (pool, weights, normed) = (&self.pool, &self.weights.out, &self.normed);
-        let width = weights.panels.columns();
+    }
+
+    /// The end of a pass: the transformer's share added to the cells, convolutions, and the output (cells, output_channels) of the cells
+    /// that are shown.
+    pub(super) fn head(&mut self, output: &mut [f32]) {
+        let (isa, pool, size, c) = (self.isa, &self.pool, self.size, self.config.stem_channels);
+        let (weights, cells, unpatched, rows) = (&self.weights, &self.cells, &self.unpatched, self.window.rows());
+        let all = Area::all(size, &self.activity.distance);
+        let near = |within: usize| if self.config.covered_correction > 0.0 { all } else { all.near(within) };
+        let reach = 2 * self.config.head_blocks;
+        let (head, between) = &mut self.head;
+        head.each_row(|latent, row, head| {
+            let cells = cells.row(latent, row);
+            for column in near(reach).pieces(latent, row).flatten() {
+                let token = (latent * size.rows + row) / 2 * (size.columns / 2) + column / 2;
+                let share = &unpatched[(4 * rows.place(token) + row % 2 * 2 + column % 2) * c..][..c];
+                let head = &mut head[column * c..][..c];
+                head.iter_mut().zip(&cells[column * c..]).zip(share).for_each(|((head, cell), share)| *head = cell + share);
+            }
+        });
+        for (block, weights) in weights.head_blocks.iter().enumerate() {
+            let left = reach - 2 * block;
+            residual(isa, pool, weights, [near(left), near(left - 1), near(left - 2)], between, head);
+        }
+        let out = &weights.out;
+        let width = out.panels.columns();
         output.par_chunks_mut(size.columns * width).enumerate().for_each(|(index, output)| {
-            let scratch = &mut *pool.take();
+            let (latent, row) = (index / size.rows, index % size.rows);
+            let Scratch { input, line, sums, .. } = &mut *pool.take();
+            let line = &mut line[..c];
+            output.fill(0.0);
             isa.vectorize(
                 #[inline(always)]
                 || {
-                    for (column, output) in (0..size.columns).step_by(ROWS).zip(output.chunks_mut(ROWS * width)) {
-                        let normed = normed.corner(index / size.rows, index % size.rows + 1, column + 1);
-                        let count = output.len() / width;
-                        multiply(isa, count, normed, (c, 0), &weights.panels, &mut scratch.sums, |first, columns, sums| {
-                            for (to, sums) in output.chunks_exact_mut(width).zip(sums.chunks_exact(COLUMNS)) {
-                                set(&mut to[first..first + columns], sums, &weights.bias[first..]);
-                            }
-                        });
+                    for piece in near(0).pieces(latent, row) {
+                        for (column, input) in piece.clone().zip(input.chunks_mut(even(c))) {
+                            line.copy_from_slice(&head.row(latent, row)[column * c..][..c]);
+                            rms_norm(line, &weights.out_norm, 1.0);
+                            isa.narrow(line, &mut input[..c]);
+                        }
+                        multiply(
+                            isa,
+                            piece.len(),
+                            input,
+                            (even(c), 0),
+                            &out.panels,
+                            sums,
+                            #[inline(always)]
+                            |first, columns, sums| {
+                                for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
+                                    set(&mut output[column * width + first..][..columns], sums, &out.bias[first..]);
+                                }
+                            },
+                        );
                     }
                 },
             );

@@ -1,13 +1,15 @@
 //! The network on the CPU: preallocated buffers, packed weights, one pass over the tokens of a layer per task.
 //!
-//! Behind its attention, a task takes [`ROWS`] tokens through all of a layer: output projection, feed-forward, and the projections of
-//! the next layer, so that its rows stay in the cache and threads seldom wait for each other.
+//! What is known of a chunk is computed in its first pass alone, what depends on noise in every pass ([`rows`]), the last layer and the
+//! head only where it is shown. Behind its attention, a task takes a tile of tokens through all of a layer: output projection,
+//! feed-forward, and the projections of the next layer, so that its rows stay in the cache and threads seldom wait for each other.
 //! Invariant: the same numbers as [`Dit::forward`] through the window (to the precision of the instruction set), for any number of
 //! threads; after the first chunk nothing is allocated. Guarded by `tests/tests/packed.rs`, `streaming.rs` and `allocations.rs`.
 
 mod cells;
 mod plane;
 mod row_ops;
+mod rows;
 mod tokens;
 mod weights;
 mod window;
@@ -15,10 +17,13 @@ mod window;
 use crate::error::{Error, Result};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
+use crate::model::activity::Activity;
 use crate::model::config::Config;
 use crate::model::dit::Dit;
 use crate::model::network::{Network, Saved, foreign};
+use cells::Between;
 use plane::{Plane, Size};
+use rows::Tile;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weights::Weights;
 use window::{Attention, Window};
@@ -75,6 +80,21 @@ fn even(width: usize) -> usize {
     width.next_multiple_of(2)
 }
 
+/// What is computed in a pass.
+struct Pass {
+    /// All of the chunk, or what depends on noise alone.
+    first: bool,
+    level: f32,
+    /// Which of the modulations are those of rows that are not active, and of those that are.
+    modulations: [usize; 2],
+}
+
+impl Pass {
+    fn modulation(&self, tile: Tile) -> usize {
+        self.modulations[usize::from(tile.active)]
+    }
+}
+
 /// The network and its KV window for one size of picture.
 pub struct Fused<I: Isa> {
     isa: I,
@@ -83,19 +103,22 @@ pub struct Fused<I: Isa> {
     weights: Weights<I>,
     window: Window<I>,
     pool: Pool<I>,
-    /// The stem's share of the condition, the same in every pass of a chunk.
+    activity: Activity,
+    /// Whether a pass over the chunk in work was made.
+    begun: bool,
+    /// The stem's first layer without what is noisy, the same in every pass of a chunk.
     known: Plane<f32>,
+    /// What the stem gives.
     cells: Plane<f32>,
-    normed: Plane<I::Element>,
-    hidden: Plane<I::Element>,
-    /// Residual stream, (tokens, dim).
+    stem: Vec<Between<I>>,
+    head: (Plane<f32>, Between<I>),
+    /// Residual stream, (rows, dim).
     x: Vec<f32>,
     q: Vec<I::Element>,
-    /// Attention's output, (heads, tokens rounded up to [`ROWS`], head_dim).
+    /// Attention's output, (heads, rows, head_dim).
     attended: Vec<I::Element>,
-    k: Vec<f32>,
     v: Vec<f32>,
-    /// What the transformer adds to the cells, (tokens, 4 * stem_channels).
+    /// What the transformer adds to the cells, (rows, 4 * stem_channels).
     unpatched: Vec<f32>,
 }
 
@@ -112,14 +135,16 @@ impl<I: Isa> Fused<I> {
             weights: Weights::new(isa, dit)?,
             pool: Pool::new(&config, &window),
             window,
+            activity: Activity::new(&config, &vec![false; size.cells()], rows, columns),
+            begun: false,
             known: Plane::new(size, c),
             cells: Plane::new(size, c),
-            normed: Plane::new(size, c),
-            hidden: Plane::new(size, c),
+            stem: (0..config.stem_blocks).map(|_| Between::new(size, c)).collect(),
+            head: (Plane::new(size, c), Between::new(size, c)),
             x: vec![0.0; tokens * dim],
+            // A tile reads whole tiles of queries.
             q: vec![I::Element::default(); (tokens + ROWS) * dim],
-            attended: vec![I::Element::default(); tokens.next_multiple_of(ROWS) * dim],
-            k: vec![0.0; tokens * dim],
+            attended: vec![I::Element::default(); tokens * dim],
             v: vec![0.0; tokens * dim],
             unpatched: vec![0.0; tokens * 4 * c],
             config,
@@ -128,48 +153,64 @@ impl<I: Isa> Fused<I> {
 
     /// One pass: the output (cells, output_channels) at noise level `level`, or, without it, keys and values alone.
     fn pass(&mut self, noisy: &[f32], level: f32, output: Option<&mut [f32]>) -> Result<()> {
-        let Some(index) = self.weights.modulations.iter().position(|m| m.level == level) else {
+        let modulation = |level: f32| self.weights.modulations.iter().position(|m| m.level == level);
+        let (Some(clean), Some(noised)) = (modulation(0.0), modulation(level)) else {
             return Err(Error::field("noise_levels", format!("do not hold {level}, the level of this pass")));
         };
-        self.stem(noisy, level);
-        for block in 0..self.weights.stem_blocks.len() {
-            self.convolve(false, block);
-        }
+        let pass = Pass { first: !self.begun, level, modulations: [clean, noised] };
+        let runs = self.window.rows().runs(pass.first);
+        self.begun = true;
+        self.stem(noisy, &pass);
         let layers = self.config.layers;
-        self.each_tokens(
+        self.each_tile(
+            &pass,
+            0,
+            &runs,
             #[inline(always)]
-            |tokens, first, x, projected, _, scratch| {
-                tokens.embed(first, x, scratch);
-                tokens.project(index, 0, first, x, projected, scratch);
+            |tokens, tile, to, scratch| {
+                tokens.embed(tile, to, scratch);
+                tokens.project(tile, 0, to, scratch);
             },
         );
-        for layer in 0..layers {
-            self.window.put(layer, &self.k, &self.v, output.is_none());
-            let last = layer + 1 == layers;
-            if last && output.is_none() {
-                return Ok(());
-            }
-            self.attend(layer);
-            self.each_tokens(
+        for layer in 0..layers - 1 {
+            self.window.put(layer, &runs, &self.v);
+            self.attend(layer, &runs);
+            self.each_tile(
+                &pass,
+                layer + 1,
+                &runs,
                 #[inline(always)]
-                |tokens, first, x, projected, unpatched, scratch| {
-                    tokens.block(index, layer, first, x, scratch);
-                    match last {
-                        false => tokens.project(index, layer + 1, first, x, projected, scratch),
-                        true => tokens.unpatch(index, x, unpatched, scratch),
-                    }
+                |tokens, tile, to, scratch| {
+                    tokens.block(tile, layer, to.x, scratch);
+                    tokens.project(tile, layer + 1, to, scratch);
                 },
             );
         }
-        if let Some(output) = output {
-            self.head(output);
-        }
+        let last = layers - 1;
+        self.window.put(last, &runs, &self.v);
+        let Some(output) = output else { return Ok(()) };
+        let shown = self.window.rows().wanted(&runs);
+        self.attend(last, &shown);
+        self.each_tile(
+            &pass,
+            last,
+            &shown,
+            #[inline(always)]
+            |tokens, tile, to, scratch| {
+                tokens.block(tile, last, to.x, scratch);
+                tokens.unpatch(tile, to, scratch);
+            },
+        );
+        self.head(output);
         Ok(())
     }
 }
 
 impl<I: Isa> Network for Fused<I> {
-    fn begin(&mut self, condition: &[f32], _unknown: &[bool]) -> Result<()> {
+    fn begin(&mut self, condition: &[f32], unknown: &[bool]) -> Result<()> {
+        self.activity.refill(&self.config, unknown, self.size.rows, self.size.columns);
+        self.window.begin(&self.activity);
+        self.begun = false;
         self.know(condition);
         Ok(())
     }

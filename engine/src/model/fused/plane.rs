@@ -1,8 +1,11 @@
 //! Latent frames of cells with a border of one zero cell, so that a convolution reads its neighbours without asking where the edge is.
 //!
-//! Invariant: the border stays zero. Guarded by the tests of `fused`.
+//! Invariant: the border stays zero. Guarded by `tests/tests/packed.rs`.
 
+use crate::kernels::isa::ROWS;
+use crate::model::activity::FAR;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows and columns of a latent frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,45 @@ impl Size {
     }
 }
 
+/// The cells that a step computes: those within a distance of an unknown one.
+#[derive(Clone, Copy)]
+pub struct Area<'a> {
+    size: Size,
+    /// Of every cell.
+    distance: &'a [u8],
+    within: u8,
+}
+
+impl<'a> Area<'a> {
+    /// All cells.
+    pub fn all(size: Size, distance: &'a [u8]) -> Self {
+        Self { size, distance, within: FAR }
+    }
+
+    /// Those at most `within` cells from an unknown one.
+    pub fn near(self, within: usize) -> Self {
+        Self { within: within.min(FAR.into()) as u8, ..self }
+    }
+
+    /// Its columns in a row of cells, in pieces of at most [`ROWS`].
+    pub fn pieces(self, latent: usize, row: usize) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        let columns = self.size.columns;
+        let distance = &self.distance[(latent * self.size.rows + row) * columns..][..columns];
+        let mut next = 0;
+        let runs = distance.chunk_by(move |a, b| (*a <= self.within) == (*b <= self.within)).map(move |run| {
+            next += run.len();
+            (run[0] <= self.within, next - run.len()..next)
+        });
+        let pieces = |run: Range<usize>| run.clone().step_by(ROWS).map(move |start| start..(start + ROWS).min(run.end));
+        runs.filter(|(inside, _)| *inside).flat_map(move |(_, run)| pieces(run))
+    }
+
+    /// Whether a cell is unknown.
+    pub fn unknown(self, latent: usize, row: usize, column: usize) -> bool {
+        self.distance[(latent * self.size.rows + row) * self.size.columns + column] == 0
+    }
+}
+
 /// (latents, rows + 2, columns + 2, channels), and behind it as many cells as a tile may read too many.
 pub struct Plane<T> {
     pub size: Size,
@@ -43,7 +85,7 @@ pub struct Plane<T> {
 
 impl<T: Copy + Default + Send + Sync> Plane<T> {
     pub fn new(size: Size, channels: usize) -> Self {
-        let len = (size.all_rows() * (size.columns + 2) + crate::kernels::isa::ROWS) * channels;
+        let len = (size.all_rows() * (size.columns + 2) + ROWS) * channels;
         Self { size, channels, data: vec![T::default(); len] }
     }
 

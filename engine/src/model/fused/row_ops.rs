@@ -35,6 +35,12 @@ pub fn gelu(x: f32) -> f32 {
     x * sigmoid(GELU_C * (x + GELU_A * x * x * x))
 }
 
+/// A pair turned by an angle.
+#[inline(always)]
+pub fn turn((a, b): (f32, f32), (cos, sin): (f32, f32)) -> (f32, f32) {
+    (a * cos - b * sin, a * sin + b * cos)
+}
+
 /// Rotates the heads of a row, each with its real parts first; `rotation`: cosines, then sines, of one head.
 #[inline(always)]
 pub fn rotate(x: &mut [f32], rotation: &[f32]) {
@@ -43,9 +49,7 @@ pub fn rotate(x: &mut [f32], rotation: &[f32]) {
     for head in x.chunks_exact_mut(2 * half) {
         let (real, imaginary) = head.split_at_mut(half);
         for i in 0..half {
-            let (a, b) = (real[i], imaginary[i]);
-            real[i] = a * cos[i] - b * sin[i];
-            imaginary[i] = a * sin[i] + b * cos[i];
+            (real[i], imaginary[i]) = turn((real[i], imaginary[i]), (cos[i], sin[i]));
         }
     }
 }

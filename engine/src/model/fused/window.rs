@@ -1,22 +1,26 @@
 //! The KV window in packed form: a ring of chunk slots per layer. Values never move and sink keys are packed once; when a chunk leaves,
-//! the keys of the rolling window are rotated anew for the slots that they have moved to.
+//! those parts of the rolling window's keys that turn with time are rotated anew for the slots that they have moved to.
 //!
+//! A slot's keys and values stand in the order of its chunk's [`Rows`], which stay with it.
 //! Invariant: what is attended to equals [`crate::model::kv_window::KvWindow`], whose two key policies differ in rounding alone; cost and
 //! memory do not depend on how many chunks were committed. Guarded by `tests/tests/packed.rs`.
 
-use super::row_ops::rotate;
+use super::row_ops::turn;
+use super::rows::{Rows, Runs, Tile};
 use crate::error::Result;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::isa::{COLUMNS, Isa, ROWS, Row};
 use crate::kernels::panels::cut;
+use crate::model::activity::Activity;
 use crate::model::config::Config;
 use crate::model::rope;
 use candle_core::Device;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Numbers that are rotated at once: a run that fits the stack.
-const PART: usize = 64;
+/// Pairs that are rotated at once: a run that fits the stack.
+const PART: usize = 32;
 
 /// Keys whose scores are held at once, a multiple of every set's panel.
 const RUN: usize = 768;
@@ -29,9 +33,9 @@ const SCORES_STRIDE: usize = RUN + 32;
 struct Shape {
     heads: usize,
     head_dim: usize,
-    /// Tokens of a chunk, and rounded up to whole panels of keys.
+    /// Tokens of a chunk, and the most places that their keys take with their padding.
     tokens: usize,
-    padded: usize,
+    positions: usize,
     /// Columns of a panel of values, and such panels per head.
     width: usize,
     value_panels: usize,
@@ -43,7 +47,7 @@ struct Layer<I: Isa> {
     keys: Aligned<I::Element>,
     /// (slots, heads, value panels, positions / PAIR, width, PAIR).
     values: Aligned<I::Element>,
-    /// (slots, tokens, dim), not rotated.
+    /// (slots, rows, dim), not rotated.
     raw: Vec<f32>,
 }
 
@@ -53,6 +57,8 @@ pub struct Window<I: Isa> {
     isa: I,
     shape: Shape,
     layers: Vec<Layer<I>>,
+    /// Of each slot.
+    rows: Vec<Rows>,
     /// Rotation of every token of every place in the window, (places, tokens, head_dim).
     rotation: Arc<Vec<f32>>,
     /// Slots of the committed chunks, oldest first.
@@ -63,32 +69,47 @@ pub struct Window<I: Isa> {
     capacity: usize,
 }
 
-/// Rotates the keys of a chunk and packs them.
-fn pack_keys<I: Isa>(isa: I, shape: Shape, raw: &[f32], rotation: &[f32], keys: &mut [I::Element]) {
+/// Calls `f(head, part, panel, elements)` for the panels `wanted` of every part of every head of a slot; elements `width` per key.
+fn each_panel<I: Isa>(
+    shape: Shape,
+    packed: &mut [I::Element],
+    (parts, width): (usize, usize),
+    wanted: Range<usize>,
+    f: impl Fn(usize, usize, usize, &mut [I::Element]) + Sync,
+) {
+    let panels = shape.positions / I::KEYS;
+    packed.par_chunks_mut(I::KEYS * width).enumerate().filter(|(index, _)| wanted.contains(&(index % panels))).for_each(
+        |(index, packed)| {
+            f(index / panels / parts, index / panels % parts, index % panels, packed);
+        },
+    );
+}
+
+/// Rotates the first `pairs` pairs of the keys of some rows and packs them.
+fn pack_keys<I: Isa>(isa: I, shape: Shape, pairs: usize, rows: &Rows, runs: &Runs, raw: &[f32], rotation: &[f32], keys: &mut [I::Element]) {
     let (hd, dim) = (shape.head_dim, shape.heads * shape.head_dim);
-    let panels = shape.padded / I::KEYS;
-    keys.par_chunks_mut(hd * I::KEYS).enumerate().for_each(|(index, panel)| {
-        let (head, first) = (index / panels, index % panels * I::KEYS);
+    each_panel::<I>(shape, keys, (1, hd), rows.panels(runs), |head, _, held, panel| {
         isa.vectorize(
             #[inline(always)]
             || {
-                for part in (0..hd / 2).step_by(PART) {
+                for part in (0..pairs).step_by(PART) {
                     // A run of real parts and the imaginary ones that belong to it.
-                    let run = PART.min(hd / 2 - part);
-                    for key in first..(first + I::KEYS).min(shape.tokens) {
-                        let (mut rotated, mut angles) = ([0.0; 2 * PART], [0.0; 2 * PART]);
-                        let mut elements = [I::Element::default(); 2 * PART];
-                        for (half, offset) in [0, hd / 2].into_iter().enumerate() {
-                            let at = half * run;
-                            rotated[at..at + run].copy_from_slice(&raw[key * dim + head * hd + offset + part..][..run]);
-                            angles[at..at + run].copy_from_slice(&rotation[key * hd + offset + part..][..run]);
+                    let run = PART.min(pairs - part);
+                    for (key, row) in rows.of_panel(held).enumerate() {
+                        let (mut rotated, mut elements) = ([0.0; 2 * PART], [I::Element::default(); 2 * PART]);
+                        let (real, imaginary) = raw[row * dim + head * hd + part..][..hd / 2 + run].split_at(hd / 2);
+                        let (cos, sin) = rotation[rows.token(row) * hd + part..][..hd / 2 + run].split_at(hd / 2);
+                        let (to_real, to_imaginary) = rotated[..2 * run].split_at_mut(run);
+                        for i in 0..run {
+                            (to_real[i], to_imaginary[i]) = turn((real[i], imaginary[i]), (cos[i], sin[i]));
                         }
-                        rotate(&mut rotated[..2 * run], &angles[..2 * run]);
                         isa.narrow(&rotated[..2 * run], &mut elements[..2 * run]);
                         for (half, offset) in [0, hd / 2].into_iter().enumerate() {
-                            for (i, element) in elements[half * run..][..run].iter().enumerate() {
-                                let d = offset + part + i;
-                                panel[d / I::PAIR * I::PAIR * I::KEYS + (key - first) * I::PAIR + d % I::PAIR] = *element;
+                            for first in (0..I::PAIR).filter(|first| *first < run) {
+                                let d = offset + part + first;
+                                let to = &mut panel[d / I::PAIR * I::PAIR * I::KEYS + key * I::PAIR + d % I::PAIR..];
+                                let elements = elements[half * run + first..][..run - first].iter().step_by(I::PAIR);
+                                to.iter_mut().step_by(I::PAIR * I::KEYS).zip(elements).for_each(|(to, element)| *to = *element);
                             }
                         }
                     }
@@ -98,21 +119,19 @@ fn pack_keys<I: Isa>(isa: I, shape: Shape, raw: &[f32], rotation: &[f32], keys: 
     });
 }
 
-/// Packs the values of a chunk.
-fn pack_values<I: Isa>(isa: I, shape: Shape, v: &[f32], values: &mut [I::Element]) {
+/// Packs the values of some rows.
+fn pack_values<I: Isa>(isa: I, shape: Shape, rows: &Rows, runs: &Runs, v: &[f32], values: &mut [I::Element]) {
     let (hd, dim, width) = (shape.head_dim, shape.heads * shape.head_dim, shape.width);
-    let blocks = shape.padded / I::KEYS;
-    values.par_chunks_mut(I::KEYS * width).enumerate().for_each(|(index, block)| {
-        let (column, first) = (index / blocks % shape.value_panels * width, index % blocks * I::KEYS);
-        let head = index / blocks / shape.value_panels;
+    each_panel::<I>(shape, values, (shape.value_panels, width), rows.panels(runs), |head, column, held, block| {
+        let column = column * width;
         let columns = width.min(hd - column);
         isa.vectorize(
             #[inline(always)]
             || {
                 let mut elements = [I::Element::default(); COLUMNS];
-                for key in first..(first + I::KEYS).min(shape.tokens) {
-                    let position = I::key_position(key) - first;
-                    isa.narrow(&v[key * dim + head * hd + column..][..columns], &mut elements[..columns]);
+                for (key, row) in rows.of_panel(held).enumerate() {
+                    let position = I::key_position(key);
+                    isa.narrow(&v[row * dim + head * hd + column..][..columns], &mut elements[..columns]);
                     let row = &mut block[position / I::PAIR * I::PAIR * width..][..I::PAIR * width];
                     for (to, element) in row[position % I::PAIR..].iter_mut().step_by(I::PAIR).zip(&elements[..columns]) {
                         *to = *element;
@@ -134,7 +153,7 @@ impl<I: Isa> Window<I> {
             heads: config.heads,
             head_dim,
             tokens,
-            padded: tokens.next_multiple_of(I::KEYS),
+            positions: Rows::positions(tokens, I::KEYS),
             width: side_by_side * I::LANES,
             value_panels: vectors / side_by_side,
         };
@@ -142,13 +161,14 @@ impl<I: Isa> Window<I> {
         let layer = Layer {
             keys: Aligned::new(slots * shape.keys_len()),
             values: Aligned::new(slots * shape.values_len()),
-            raw: vec![0.0; slots * tokens * config.dim],
+            raw: vec![0.0; slots * shape.raw_len()],
         };
         let rotation = rope::rotation(head_dim, config.span_latents(), rows, columns, &Device::Cpu)?;
         Ok(Self {
             isa,
             shape,
             layers: vec![layer; config.layers],
+            rows: vec![Rows::new(tokens, I::KEYS); slots],
             rotation: Arc::new(rotation.flatten_all()?.to_vec1()?),
             order: Vec::with_capacity(slots),
             current: 0,
@@ -157,31 +177,33 @@ impl<I: Isa> Window<I> {
         })
     }
 
-    /// Rotation of the tokens of the chunk in work, (tokens, head_dim).
-    pub fn rotation(&self) -> &[f32] {
-        self.rotation_at(self.order.len())
+    /// Takes the next chunk's tokens in the order that their activity gives them.
+    pub fn begin(&mut self, activity: &Activity) {
+        self.rows[self.current].refill(activity);
     }
 
-    fn rotation_at(&self, place: usize) -> &[f32] {
-        let len = self.shape.tokens * self.shape.head_dim;
-        &self.rotation[place * len..(place + 1) * len]
+    /// The rows of the chunk in work.
+    pub fn rows(&self) -> &Rows {
+        &self.rows[self.current]
     }
 
-    /// Puts keys (normed, not rotated) and values of the chunk in work in their place; both (tokens, dim). `last`: no other pass over
-    /// the chunk follows.
-    pub fn put(&mut self, layer: usize, k: &[f32], v: &[f32], last: bool) {
-        let shape = self.shape;
-        let rotation = self.rotation.clone();
-        let len = shape.tokens * shape.head_dim;
-        let rotation = &rotation[self.order.len() * len..][..len];
-        let (slot, isa, layer) = (self.current, self.isa, &mut self.layers[layer]);
-        let len = shape.tokens * shape.heads * shape.head_dim;
-        if last {
-            layer.raw[slot * len..(slot + 1) * len].copy_from_slice(k);
-        }
-        let keys = &mut layer.keys[slot * shape.keys_len()..][..shape.keys_len()];
-        let values = &mut layer.values[slot * shape.values_len()..][..shape.values_len()];
-        rayon::join(|| pack_keys(isa, shape, k, rotation, keys), || pack_values(isa, shape, v, values));
+    /// Of the chunk in work: its rows, the rotation of its tokens, (tokens, head_dim), and the keys of a layer, (rows, dim), to be filled
+    /// normed and not rotated.
+    pub fn in_work(&mut self, layer: usize) -> (&Rows, &[f32], &mut [f32]) {
+        let (rotation, raw) = (self.shape.rotation_at(self.order.len()), self.shape.raw_at(self.current));
+        (&self.rows[self.current], &self.rotation[rotation], &mut self.layers[layer].raw[raw])
+    }
+
+    /// Puts the keys of some rows of the chunk in work, which [`Window::in_work`] was given, and their values, (rows, dim), in their place.
+    pub fn put(&mut self, layer: usize, runs: &Runs, v: &[f32]) {
+        let (shape, isa, slot, rows) = (self.shape, self.isa, self.current, &self.rows[self.current]);
+        let rotation = &self.rotation[shape.rotation_at(self.order.len())];
+        let layer = &mut self.layers[layer];
+        let raw = &layer.raw[shape.raw_at(slot)];
+        let keys = &mut layer.keys[shape.keys_at(slot)];
+        let values = &mut layer.values[shape.values_at(slot)];
+        let pairs = shape.head_dim / 2;
+        rayon::join(|| pack_keys(isa, shape, pairs, rows, runs, raw, rotation, keys), || pack_values(isa, shape, rows, runs, v, values));
     }
 
     /// Keeps the chunk in work; the oldest chunk of the rolling window leaves when it is full.
@@ -210,28 +232,26 @@ impl<I: Isa> Window<I> {
         }
         let (from, to) = (self.order[self.order.len() - 1], self.order[0]);
         let shape = self.shape;
-        let copy = |len: usize| (from * len..(from + 1) * len, to * len);
         for layer in &mut self.layers {
-            let (source, target) = copy(shape.values_len());
-            layer.values.copy_within(source, target);
-            let (source, target) = copy(shape.tokens * shape.heads * shape.head_dim);
-            layer.raw.copy_within(source, target);
+            layer.keys.copy_within(shape.keys_at(from), shape.keys_at(to).start);
+            layer.values.copy_within(shape.values_at(from), shape.values_at(to).start);
+            layer.raw.copy_within(shape.raw_at(from), shape.raw_at(to).start);
         }
+        self.rows[to] = self.rows[from].clone();
         self.rotate_slot(to, 0);
     }
 
-    /// Packs the keys of a slot as those of place `place`.
+    /// Turns the keys of a slot, which are packed, to place `place`.
     fn rotate_slot(&mut self, slot: usize, place: usize) {
-        let (shape, isa, rotation) = (self.shape, self.isa, self.rotation.clone());
-        let len = shape.tokens * shape.head_dim;
+        let (shape, isa, rows) = (self.shape, self.isa, &self.rows[slot]);
+        let (rotation, pairs) = (&self.rotation[shape.rotation_at(place)], rope::time_pairs(shape.head_dim));
         for layer in &mut self.layers {
-            let raw = &layer.raw[slot * shape.tokens * shape.heads * shape.head_dim..];
-            let keys = &mut layer.keys[slot * shape.keys_len()..][..shape.keys_len()];
-            pack_keys(isa, shape, raw, &rotation[place * len..][..len], keys);
+            let raw = &layer.raw[shape.raw_at(slot)];
+            pack_keys(isa, shape, pairs, rows, &rows.runs(true), raw, rotation, &mut layer.keys[shape.keys_at(slot)]);
         }
     }
 
-    /// Attention of `queries` (at most [`ROWS`]) rows of one head, scaled for base 2 and `stride` apart, one run of keys after the other so
+    /// Attention of a tile's rows in one head, given as queries scaled for base 2 and `stride` apart, one run of keys after the other so
     /// that their scores stay in the first-level cache: calls `done(first column, columns, sums, rows)`, sums in rows of [`COLUMNS`] still
     /// to be divided by those of `rows`.
     #[inline(always)]
@@ -239,23 +259,25 @@ impl<I: Isa> Window<I> {
         &self,
         layer: usize,
         head: usize,
-        queries: usize,
+        tile: Tile,
         (q, stride): (&[I::Element], usize),
         scratch: &mut Attention<I>,
         mut done: impl FnMut(usize, usize, &[f32], &[Row]),
     ) {
         let (isa, shape, layer) = (self.isa, self.shape, &self.layers[layer]);
-        let (hd, width) = (shape.head_dim, shape.width);
+        let (hd, width, positions) = (shape.head_dim, shape.width, shape.positions);
+        let queries = tile.count;
         let Attention { scores, weights, rows, sums } = scratch;
         let rows = &mut rows[..queries];
         rows.fill(Row::START);
         for slot in self.order.iter().copied().chain([self.current]) {
-            let keys = &layer.keys[slot * shape.keys_len() + head * shape.padded * hd..][..shape.padded * hd];
-            for (first, run) in cut(shape.padded, RUN, I::KEYS) {
+            let held = &self.rows[slot];
+            let keys = &layer.keys[shape.keys_at(slot)][head * positions * hd..];
+            for (first, run) in cut(held.visible(tile.active || slot != self.current), RUN, I::KEYS) {
                 for (panel, keys) in keys[first * hd..(first + run) * hd].chunks_exact(I::KEYS * hd).enumerate() {
                     isa.scores(queries, hd, q, stride, keys, &mut scores[panel * I::KEYS..], SCORES_STRIDE);
                 }
-                for key in shape.tokens.max(first)..first + run {
+                for key in held.padding(first..first + run) {
                     let at = I::key_position(key) - first;
                     (0..queries).for_each(|row| scores[row * SCORES_STRIDE + at] = I::HIDDEN);
                 }
@@ -265,7 +287,7 @@ impl<I: Isa> Window<I> {
                         // Before the first run the sums hold what the last task left; zero times that may not be zero.
                         sums.iter_mut().for_each(|sum| *sum = if row.factor == 0.0 { 0.0 } else { *sum * row.factor });
                     }
-                    let values = &layer.values[slot * shape.values_len() + (head * shape.value_panels + panel) * shape.padded * width..];
+                    let values = &layer.values[shape.values_at(slot)][(head * shape.value_panels + panel) * positions * width..];
                     for (start, part) in cut(run, I::BLOCK, I::PAIR) {
                         let values = &values[(first + start) * width..][..part * width];
                         isa.panel(queries, part, &weights[start..], SCORES_STRIDE, values, width / I::LANES, sums, true);
@@ -304,11 +326,34 @@ impl<I: Isa> Attention<I> {
 impl Shape {
     /// Elements of the keys of a slot.
     fn keys_len(self) -> usize {
-        self.heads * self.padded * self.head_dim
+        self.heads * self.positions * self.head_dim
     }
 
     /// Elements of the values of a slot.
     fn values_len(self) -> usize {
-        self.heads * self.value_panels * self.padded * self.width
+        self.heads * self.value_panels * self.positions * self.width
+    }
+
+    /// Numbers of the keys of a slot, not rotated.
+    fn raw_len(self) -> usize {
+        self.tokens * self.heads * self.head_dim
+    }
+
+    fn keys_at(self, slot: usize) -> Range<usize> {
+        slot * self.keys_len()..(slot + 1) * self.keys_len()
+    }
+
+    fn values_at(self, slot: usize) -> Range<usize> {
+        slot * self.values_len()..(slot + 1) * self.values_len()
+    }
+
+    fn raw_at(self, slot: usize) -> Range<usize> {
+        slot * self.raw_len()..(slot + 1) * self.raw_len()
+    }
+
+    /// The rotation of the tokens of a place.
+    fn rotation_at(self, place: usize) -> Range<usize> {
+        let len = self.tokens * self.head_dim;
+        place * len..(place + 1) * len
     }
 }
