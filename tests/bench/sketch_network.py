@@ -2,6 +2,8 @@
 
 Modules and parameters bear the checkpoint's names; a missing, extra or misshapen tensor ends the program. `check` holds it to
 tests/fixtures/dit.safetensors, numbers of diffusers and torch.nn to which tests/tests/parity.rs holds the engine too.
+
+A pass computes every token and masks what must not be seen; or, later in the same chunk, only the tokens that noise reaches (`only`).
 """
 
 import json
@@ -56,6 +58,20 @@ def rotation(latents, rows, columns, head_dim=SKETCH.dim // SKETCH.heads):
     return angle.cos(), angle.sin()
 
 
+def reached(c, unknown):
+    """Whether noise reaches a token, (batch, tokens), through the stem's convolutions; unknown (batch, latents, rows, columns)."""
+    reach = 2 * c.stem_blocks
+    return F.max_pool2d(unknown.float(), 2 * reach + 2, stride=2, padding=reach).flatten(1) > 0
+
+
+def visible(active, tokens):
+    """What queries see of the keys of a clip, (batch, 1, queries, keys): the chunks of `tokens` before, and of their own either all or,
+    if they are not active, what is not active."""
+    chunk = torch.arange(active.shape[1]) // tokens
+    own = active[:, :, None] | ~active[:, None, :]
+    return ((chunk[:, None] > chunk) | (chunk[:, None] == chunk) & own).unsqueeze(1)
+
+
 class Block(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -66,26 +82,27 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(c.dim, c.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(c.ffn_dim, c.dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, c.dim) / math.sqrt(c.dim))
 
-    def forward(self, x, time, cos, sin, mask=None, window=None, keys_only=False):
-        """x (batch, tokens, dim), time (batch, chunks, 6, dim); window: keys, values and the first slot of the chunk in work."""
-        grouped = lambda x: x.unflatten(1, (time.shape[1], -1))
-        part = (time + self.modulation).unsqueeze(3).unbind(2)
+    def forward(self, x, time, cos, sin, mask=None, window=None, only=None, keys_only=False):
+        """x (batch, tokens, dim), time (batch, tokens or 1, 6, dim); window: keys, values and the slots, from and to, of the chunk in
+        work, of which x are all tokens or those in `only`."""
+        part = (time + self.modulation).unbind(2)
         split = lambda x: x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         attn = self.self_attn
-        y = (self.norm(grouped(x)) * (1 + part[1]) + part[0]).flatten(1, 2)
+        y = self.norm(x) * (1 + part[1]) + part[0]
         k, v = rotate(split(attn.norm_k(attn.k(y))), cos, sin), split(attn.v(y))
         if window is not None:
-            keys, values, first = window
-            end = first + k.shape[2]
-            keys[:, :, first:end], values[:, :, first:end] = k, v
+            keys, values, first, end = window
+            for kept, new in ((keys, k), (values, v)):
+                own = kept[:, :, first:end]
+                own.copy_(new) if only is None else own.index_copy_(2, only, new)
             k, v = keys[:, :, :end], values[:, :, :end]
         if keys_only:
             return x
         q = rotate(split(attn.norm_q(attn.q(y))), cos, sin)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        x = grouped(x) + grouped(attn.o(y)) * part[2]
+        x = x + attn.o(y) * part[2]
         y = self.norm(x) * (1 + part[4]) + part[3]
-        return (x + self.ffn(y) * part[5]).flatten(1, 2)
+        return x + self.ffn(y) * part[5]
 
 
 class ConvBlock(nn.Module):
@@ -123,37 +140,49 @@ class Dit(nn.Module):
         return F.linear(torch.cat([condition[..., : self.c.plain], tracks], -1), weight, self.stem["in"].bias)
 
     def times(self, levels):
-        """Of noise levels (batch, chunks): embedding (.., dim) and its projection (.., 6, dim)."""
+        """Of noise levels (batch, chunks or tokens): embedding (.., 1, dim) and its projection (.., 6, dim)."""
         half = self.c.time_channels // 2
         angle = 1000 * levels[..., None] * 10000.0 ** (-torch.arange(half) / half)
         embedding = self.time_embedding(torch.cat([angle.cos(), angle.sin()], -1))
-        return embedding, self.time_projection(embedding).unflatten(-1, (6, -1))
+        return embedding.unsqueeze(-2), self.time_projection(embedding).unflatten(-1, (6, -1))
 
-    def step(self, noisy, known, share, embedding, time, cos, sin, mask=None, windows=None, keys_only=False):
-        """noisy (batch, latents, rows, columns, channels), share: the noisy latent's weight 1 - t, to be multiplied with it."""
+    def share(self, levels, unknown):
+        """The weight of each cell's noisy latent, (batch, latents, rows, columns, 1): known ones hold the guide, without noise."""
+        return torch.where(unknown, 1 - levels.repeat_interleave(self.c.chunk_latents, 1)[:, :, None, None], 1.0).unsqueeze(-1)
+
+    def step(self, noisy, known, share, embedding, time, cos, sin, mask=None, windows=None, only=None, before=None, keys_only=False):
+        """The output, and the tokens after the blocks, which later passes over the tokens `only` take as `before`.
+
+        noisy (batch, latents, rows, columns, channels)."""
         batch, latents, rows, columns, _ = noisy.shape
         width = 2 * self.c.stem_channels
         stem = (known + F.linear(noisy * share, self.stem["in"].weight[:, : self.c.latent_channels])).flatten(0, 1)
         for i in range(self.c.stem_blocks):
             stem = self.stem[str(i)](stem)
         folded = stem.reshape(batch, latents, rows // 2, 2, columns // 2, width).transpose(3, 4)
-        x = self.patch_embedding(folded.reshape(batch, -1, 2 * width))
+        folded = folded.reshape(batch, -1, 2 * width)
+        x = self.patch_embedding(folded if only is None else folded.index_select(1, only))
         for i, block in enumerate(self.blocks):
-            x = block(x, time, cos, sin, mask, windows and windows[i], keys_only and i + 1 == self.c.layers)
+            x = block(x, time, cos, sin, mask, windows and windows[i], only, keys_only and i + 1 == self.c.layers)
         if keys_only:
             return None
-        shift, scale = (embedding.unsqueeze(2) + self.head.modulation).unsqueeze(3).unbind(2)
-        x = self.head.unpatch(self.norm(x.unflatten(1, (time.shape[1], -1))) * (1 + scale) + shift)
+        shift, scale = (embedding + self.head.modulation).unbind(2)
+        after = self.norm(x) * (1 + scale) + shift
+        if only is not None:
+            after = before.index_copy(1, only, after)
+        x = self.head.unpatch(after)
         x = x.reshape(-1, rows // 2, columns // 2, 2, width).transpose(2, 3)
         x = x.reshape(-1, rows, columns, width // 2) + stem
         for i in range(self.c.head_blocks):
             x = self.head[str(i)](x)
-        return self.head.out(self.head.norm(x)).unflatten(0, (batch, latents))
+        return self.head.out(self.head.norm(x)).unflatten(0, (batch, latents)), after
 
-    def forward(self, noisy, condition, levels, cos, sin, mask=None, windows=None):
-        """noisy and condition (batch, latents, rows, columns, channels), levels (batch, chunks)."""
-        share = (1 - levels).repeat_interleave(self.c.chunk_latents, 1)[:, :, None, None, None]
-        return self.step(noisy, self.known(condition), share, *self.times(levels), cos, sin, mask, windows)
+    def forward(self, noisy, condition, levels, unknown, cos, sin, mask, windows=None):
+        """As `step`, of levels (batch, chunks) and unknown (batch, latents, rows, columns)."""
+        active = reached(self.c, unknown)
+        by_token = levels.repeat_interleave(active.shape[1] // levels.shape[1], 1)
+        times = self.times(torch.where(active, by_token, 0.0))
+        return self.step(noisy, self.known(condition), self.share(levels, unknown), *times, cos, sin, mask, windows)
 
 
 def load(c, tensors, path):
@@ -167,30 +196,42 @@ def load(c, tensors, path):
 
 
 def windows(c, batch, tokens, held=0, dtype=torch.float32):
-    """Keys, values and the first slot of the chunk in work, for each layer; `held` chunks hold something."""
+    """Keys, values and the slots of the chunk in work, for each layer; `held` chunks hold something."""
     shape = (batch, c.heads, (c.sink_chunks + c.window_chunks + 1) * tokens, c.dim // c.heads)
-    return [(torch.randn(shape).to(dtype), torch.randn(shape).to(dtype), held * tokens) for _ in range(c.layers)]
+    return [(torch.randn(shape).to(dtype), torch.randn(shape).to(dtype), held * tokens, (held + 1) * tokens) for _ in range(c.layers)]
 
 
 @torch.inference_mode()
 def check():
-    """The largest difference from the engine's fixture, against the size of the truth: whole clip, then through the window."""
+    """The largest difference from the engine's fixture, against the size of the truth: whole clips, then through the window, chunk by
+    chunk, where a pass over all tokens at another level and noise comes before one over those that noise reaches."""
     path = ROOT / "tests/fixtures/dit.safetensors"
     fixture = {name: t.float() for name, t in load_file(path).items()}
     dit = load(TINY, {name[4:]: t for name, t in fixture.items() if name.startswith("dit.")}, path)
     noisy, levels, truth = fixture["noisy"], fixture["levels"], fixture["out"]
-    condition = torch.stack([fixture["condition.0"], fixture["condition.1"]])
+    condition, unknown = torch.stack([fixture["condition.0"], fixture["condition.1"]]), fixture["unknown"] > 0
     batch, latents, rows, columns, _ = noisy.shape
     cos, sin = rotation(latents, rows // 2, columns // 2, TINY.dim // TINY.heads)
     tokens = TINY.chunk_latents * rows * columns // 4
-    chunk = torch.arange(len(cos)) // tokens
-    whole = dit(noisy, condition, levels, cos, sin, chunk[:, None] >= chunk[None, :])
-    held, parts = windows(TINY, batch, tokens), []
-    for i in range(levels.shape[1]):
-        frames, slots = slice(i * TINY.chunk_latents, (i + 1) * TINY.chunk_latents), slice(i * tokens, (i + 1) * tokens)
-        past = [(keys, values, slots.start) for keys, values, _ in held]
-        parts.append(dit(noisy[:, frames], condition[:, frames], levels[:, i : i + 1], cos[slots], sin[slots], windows=past))
-    errors = [float((out - truth).abs().max() / truth.abs().max()) for out in (whole, torch.cat(parts, 1))]
+    active = reached(TINY, unknown)
+    mask = visible(active, tokens)
+    whole, _ = dit(noisy, condition, levels, unknown, cos, sin, mask)
+    parts = torch.empty_like(whole)
+    for clip in range(batch):
+        held = windows(TINY, 1, tokens)
+        for i in range(levels.shape[1]):
+            frames, slots = slice(i * TINY.chunk_latents, (i + 1) * TINY.chunk_latents), slice(i * tokens, (i + 1) * tokens)
+            of = lambda x: x[clip : clip + 1, frames]
+            past = [(keys, values, slots.start, slots.stop) for keys, values, *_ in held]
+            level, only = levels[clip, i].reshape(1, 1), active[clip, slots].nonzero().flatten()
+            other = torch.where(of(unknown).unsqueeze(-1), torch.randn_like(of(noisy)), of(noisy))
+            seen = mask[clip, :, slots, : slots.stop]
+            out, before = dit(other, of(condition), level + 0.5, of(unknown), cos[slots], sin[slots], seen, past)
+            if len(only):
+                known, share, turn = dit.known(of(condition)), dit.share(level, of(unknown)), (cos[slots][only], sin[slots][only])
+                out, _ = dit.step(of(noisy), known, share, *dit.times(level), *turn, None, past, only, before)
+            parts[clip : clip + 1, frames] = out
+    errors = [float((out - truth).abs().max() / truth.abs().max()) for out in (whole, parts)]
     if not max(errors) < 1e-4:
         sys.exit(f"not the engine's network: off by {errors} of the largest output in {path}")
     return errors

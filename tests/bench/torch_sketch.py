@@ -9,16 +9,18 @@
 Inference is one chunk through a full KV window with the shipped weights, as `Session::next_chunk` makes it: a pass for each noise
 level, the commit, which ends at the last layer's keys and values, and the decoding of the correction. Rounds alternate between
 `kinebrush bench` and PyTorch's modes (eager and torch.compile, f32 and bf16); a figure is the median over rounds of a round's median.
-* passes: ours is levels x denoise + commit + sampler of the bench's stages, which includes the drawing of noise.
+As many tokens are reached by noise as in the bench. PyTorch computes every token in every pass and masks what must not be seen; in modes
+called `active`, passes after the first take only the tokens that noise reaches through the blocks, as ours do, but stem and head whole.
+* passes: ours is denoise + commit + sampler of the bench's stages, which includes the drawing of noise.
 * whole: ours is the whole chunk, with the guide's warp, the condition, compositing; PyTorch's is passes + decoding: unfavourable to us.
-PyTorch gets what suits it: channels-last convolutions, fused attention into a preallocated window that is never moved, modulations and
-noise beforehand, inference mode, the whole model in bf16 (no slower than autocast), frozen weights for torch.compile.
+PyTorch gets what suits it: channels-last convolutions, fused attention into a preallocated window that is never moved, modulations, masks
+and noise beforehand, inference mode, the whole model in bf16 (no slower than autocast), frozen weights for torch.compile.
 
 First, the network (sketch_network.py) with the weights of tests/fixtures/dit.safetensors must give what that file says to 1e-4, over the
-whole clip with its mask and chunk by chunk through the window: tests/tests/parity.rs holds the engine to the same numbers.
+whole clip with its mask and chunk by chunk through the window, both ways: tests/tests/parity.rs holds the engine to the same numbers.
 
 `--training`: forward, loss, backward, clipping and AdamW on 4 clips of 4 chunks x 2 latents x 16x16 cells (128x128 px); ours is
-`kinebrush bench --training`. The lean to the smooth guide is left out of the loss, in PyTorch's favour.
+`kinebrush bench --training`. Everything is unknown. The lean to the smooth guide is left out of the loss, in PyTorch's favour.
 
 Compiling takes minutes the first time. Where other programs run too, set OMP_WAIT_POLICY=PASSIVE, or PyTorch's threads wait in a busy
 loop for one another and everything takes several times as long.
@@ -26,6 +28,7 @@ loop for one another and everything takes several times as long.
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import statistics
@@ -35,11 +38,13 @@ import time
 
 import torch
 import torch._inductor.config
+import torch.nn.functional as F
 from safetensors.torch import load_file
-from sketch_network import MODEL, ROOT, SKETCH, Dit, check, load, rotation, windows
+from sketch_network import MODEL, ROOT, SKETCH, Dit, check, load, reached, rotation, visible, windows
 from torch import nn
 
-MODES, PARTS = ("eager f32", "eager bf16", "compile f32", "compile bf16"), ("passes", "whole")
+MODES = [f"{how} {dtype}{which}" for which, how, dtype in itertools.product(("", " active"), ("eager", "compile"), ("f32", "bf16"))]
+PARTS = ("passes", "whole")
 LATENT, RAW, PLAIN, PATCH = SKETCH.latent_channels, SKETCH.raw, SKETCH.plain, SKETCH.patch
 CHUNK, SINK, WINDOW = SKETCH.chunk_latents, SKETCH.sink_chunks, SKETCH.window_chunks
 torch._inductor.config.freezing = True  # folds and packs the weights
@@ -74,12 +79,13 @@ def training_step(count, batch=4, rows=16, columns=16):
     noisy, condition = torch.randn(*shape, LATENT), torch.randn(*shape, PLAIN + RAW)
     target, uncovered = torch.randn(*shape, PATCH // 3, 3), torch.rand(*shape, PATCH // 3)
     decoder, levels = torch.randn(LATENT, PATCH), 1 - 0.9 * torch.rand(batch, chunks)
-    chunk = torch.arange(latents * rows * columns // 4) // (CHUNK * rows * columns // 4)
-    mask = chunk[:, None] >= chunk[None, :]
+    unknown = torch.ones(shape, dtype=torch.bool)
+    mask = visible(reached(SKETCH, unknown[:1]), CHUNK * rows * columns // 4)
 
     def step():
         cos, sin = rotation(latents, rows // 2, columns // 2)
-        value = loss(dit(noisy, condition, levels, cos, sin, mask), decoder, target, uncovered)
+        out, _ = dit(noisy, condition, levels, unknown, cos, sin, mask)
+        value = loss(out, decoder, target, uncovered)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(dit.parameters(), 1.0)
@@ -88,44 +94,63 @@ def training_step(count, batch=4, rows=16, columns=16):
     return sum(p.numel() for p in dit.parameters()), measure(count, step)
 
 
+def bare(c, rows, columns, share):
+    """Unknown cells, (1, latents, rows, columns): a disc just so large that noise reaches `share` of the tokens."""
+    away = torch.hypot(torch.arange(rows)[:, None] - (rows - 1) / 2, torch.arange(columns) - (columns - 1) / 2)
+    discs = ((away <= radius).expand(1, c.chunk_latents, rows, columns) for radius in away.flatten().sort().values)
+    return next(disc for disc in discs if reached(c, disc).float().mean() >= share)
+
+
 class Chunks:
     """One of PyTorch's modes at work on chunks of one size."""
 
-    def __init__(self, dit, decoder, width, height, dtype, compiled):
+    def __init__(self, dit, decoder, width, height, share, dtype, compiled, active_alone):
         c, token = dit.c, 2 * dit.c.cell_px
         rows, columns = -(-height // token) * 2, -(-width // token) * 2
         tokens, held = c.chunk_latents * rows * columns // 4, c.sink_chunks + c.window_chunks
         random = torch.Generator().manual_seed(1)
         cells = lambda channels: torch.randn(1, c.chunk_latents, rows, columns, channels, generator=random).to(dtype)
-        self.condition, self.smooth, self.unknown = cells(c.plain + c.raw), cells(c.latent_channels), cells(1) > 0
+        self.condition, self.smooth = cells(c.plain + c.raw), cells(c.latent_channels)
         self.guide = self.condition[..., : c.latent_channels].contiguous()
-        of = lambda level: tuple(t.to(dtype) for t in (torch.tensor(level), *dit.times(torch.tensor([[level]]))))
-        self.steps, self.clean = [(cells(c.latent_channels), of(level)) for level in c.noise_levels], of(0.0)
-        self.rotation = [t[held * tokens :].to(dtype) for t in rotation((held + 1) * c.chunk_latents, rows // 2, columns // 2)]
+        unknown = bare(c, rows, columns, share)
+        active, self.unknown = reached(c, unknown), unknown.unsqueeze(-1)
+        only = active[0].nonzero().flatten()
+        mask = F.pad(visible(active, tokens), (held * tokens, 0), value=True)
+        turn = [t[held * tokens :] for t in rotation((held + 1) * c.chunk_latents, rows // 2, columns // 2)]
+
+        def of(level, first):
+            """Of a pass: the weight of its latent, modulations, rotation, mask, and the tokens that it computes if not all."""
+            level, alone = torch.tensor([[level]]), active_alone and not first
+            times = dit.times(level if alone else torch.where(active, level, 0.0))
+            floats = (dit.share(level, unknown), *times, *(t[only] if alone else t for t in turn))
+            return *(t.to(dtype) for t in floats), *((None, only) if alone else (mask, None))
+
+        self.steps = [(cells(c.latent_channels), level, of(level, i == 0)) for i, level in enumerate(c.noise_levels)]
+        self.clean = of(0.0, False)
         torch.manual_seed(1)
         self.windows, self.decoder = windows(c, 1, tokens, held, dtype), decoder.to(dtype)
         self.dit = copy.deepcopy(dit).to(dtype=dtype, memory_format=torch.channels_last)
         wrap = (lambda run: torch.compile(run, dynamic=False)) if compiled else lambda run: run
         self.known, self.denoise, self.commit = wrap(self.dit.known), wrap(self._denoise), wrap(self._commit)
 
-    def _denoise(self, clean, noise, known, level, embedding, time):
-        """A pass at one noise level: its output and the clean latent after it, as in stream::session."""
+    def _denoise(self, clean, noise, level, known, before, share, embedding, time, cos, sin, mask, only):
+        """A pass at one noise level: its output, the clean latent after it, as in stream::session, and its tokens."""
         c = self.dit.c
         noisy = torch.where(self.unknown, (1 - level) * clean + level * noise, clean)
-        out = self.dit.step(noisy, known, 1 - level, embedding, time, *self.rotation, windows=self.windows)
+        out, before = self.dit.step(noisy, known, share, embedding, time, cos, sin, mask, self.windows, only, before)
         correction, lean = out[..., : c.latent_channels], out[..., c.latent_channels : c.latent_channels + 1]
-        return out, torch.where(self.unknown, self.guide + c.correction * (correction + lean * self.smooth), self.guide)
+        return out, torch.where(self.unknown, self.guide + c.correction * (correction + lean * self.smooth), self.guide), before
 
-    def _commit(self, clean, known, level, embedding, time):
-        self.dit.step(clean, known, 1 - level, embedding, time, *self.rotation, windows=self.windows, keys_only=True)
+    def _commit(self, clean, known, share, embedding, time, cos, sin, mask, only):
+        self.dit.step(clean, known, share, embedding, time, cos, sin, mask, self.windows, only, keys_only=True)
 
     @torch.inference_mode()
     def chunk(self):
         """Its correction in pixels, and milliseconds of its passes and of all."""
         start = time.perf_counter()
-        known, clean = self.known(self.condition), self.guide
-        for noise, level in self.steps:
-            out, clean = self.denoise(clean, noise, known, *level)
+        known, clean, before = self.known(self.condition), self.guide, None
+        for noise, level, inputs in self.steps:
+            out, clean, before = self.denoise(clean, noise, level, known, before, *inputs)
         self.commit(clean, known, *self.clean)
         passes = time.perf_counter()
         pixels = out[..., : self.dit.c.latent_channels].flatten(0, 3) @ self.decoder
@@ -155,16 +180,17 @@ def training(arguments):
 def ours(arguments, size):
     """Milliseconds of a chunk's passes and of all, by `kinebrush bench`."""
     report = bench(arguments, "--size", size, "--chunks", str(arguments.chunks))
-    stages = report["stages"]
-    return len(SKETCH.noise_levels) * stages["denoise"] + stages["commit"] + stages["sampler"], report["chunk_ms_median"]
+    return sum(report["stages"][stage] for stage in ("denoise", "commit", "sampler")), report["chunk_ms_median"]
 
 
 def inference(arguments, dit, decoder, size):
     """Everything at one size: milliseconds by mode, ratios of ours to PyTorch's, and what could not run."""
     modes, skipped, apart = {}, {}, {}
+    share = bench(arguments, "--size", size, "--chunks", str(arguments.chunks))["tokens"]["active"]
     for name in [mode for mode in MODES if mode == MODES[0] or mode in arguments.modes]:
-        how, dtype = name.split()
-        mode = Chunks(dit, decoder, *map(int, size.split("x")), {"f32": torch.float32, "bf16": torch.bfloat16}[dtype], how == "compile")
+        how, dtype, *alone = name.split()
+        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[dtype]
+        mode = Chunks(dit, decoder, *map(int, size.split("x")), share, dtype, how == "compile", bool(alone))
         try:
             pixels = [mode.chunk()[0] for _ in range(3)][-1].float()  # compiles, warms up
         except Exception as error:  # without a C++ compiler, for one
@@ -181,7 +207,7 @@ def inference(arguments, dit, decoder, size):
             mode.chunk()
             rounds[name].append(medians(mode.chunk()[1] for _ in range(arguments.count)))
     ms = {name: dict(zip(PARTS, medians(times))) for name, times in rounds.items()}
-    report = {"ms": ms, "apart_from_eager_f32": apart, "skipped": skipped}
+    report = {"ms": ms, "active_tokens": round(share, 3), "apart_from_eager_f32": apart, "skipped": skipped}
     for part in PARTS:
         best = min(modes, key=lambda name: ms[name][part])
         to = {name: round(ms["ours"][part] / ms[name][part], 3) for name in modes}
@@ -194,12 +220,13 @@ def medians(rows):
 
 
 def table(size, report):
-    print(f"\n{size:<14}{'passes ms':>12}{'whole ms':>12}{'ours/passes':>13}{'ours/whole':>12}")
+    print(f"\n{size:<22}{'passes ms':>12}{'whole ms':>12}{'ours/passes':>13}{'ours/whole':>12}")
     for name, ms in report["ms"].items():
         ratios = "".join(f"{report[f'ratio_{part}'].get(name, 1):>12.3f}" for part in PARTS)
-        print(f"{name:<14}{ms['passes']:>12.1f}{ms['whole']:>12.1f} {ratios}")
+        print(f"{name:<22}{ms['passes']:>12.1f}{ms['whole']:>12.1f} {ratios}")
     for name, why in report["skipped"].items():
         print(f"{name} could not run: {why}")
+    print(f"noise reaches {report['active_tokens']:.0%} of the tokens")
     for part in PARTS:
         ratio = report[f"ratio_{part}"]
         print(f"ours / PyTorch, {part}: {ratio['best']} of its best ({ratio['best_mode']}), {ratio['eager_f32']} of its f32 eager")

@@ -2,7 +2,7 @@
 //! finite differences of the formula.
 #![allow(clippy::unwrap_used)]
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use kinebrush_engine::model::ops::{self, Visibility};
 use kinebrush_tests::{error, flat, random};
 
@@ -62,20 +62,18 @@ fn norm_modulate() {
         let row = |(i, row): (usize, &[f64])| {
             let mean = row.iter().sum::<f64>() / d as f64;
             let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / d as f64;
-            let group = i / n * d;
-            let modulated = |(j, v): (usize, &f64)| (v - mean) / (variance + 1e-6).sqrt() * (1.0 + x[2][group + j]) + x[1][group + j];
+            let modulated = |(j, v): (usize, &f64)| (v - mean) / (variance + 1e-6).sqrt() * (1.0 + x[2][i * d + j]) + x[1][i * d + j];
             row.iter().enumerate().map(modulated).collect::<Vec<_>>()
         };
         x[0].chunks(d).enumerate().flat_map(row).collect()
     };
-    check(&[&[3, n, d], &[3, d], &[3, d]], |x| ops::norm_modulate(&x[0], &x[1], &x[2]), truth);
+    check(&[&[3, n, d], &[3, n, d], &[3, n, d]], |x| ops::norm_modulate(&x[0], &x[1], &x[2]), truth);
 }
 
 #[test]
 fn gate_residual() {
-    let (n, d) = (5, 7);
-    let truth = |x: &[Vec<f64>]| (0..x[0].len()).map(|i| x[0][i] + x[1][i] * x[2][i / (n * d) * d + i % d]).collect();
-    check(&[&[3, n, d], &[3, n, d], &[3, d]], |x| ops::gate_residual(&x[0], &x[1], &x[2]), truth);
+    let truth = |x: &[Vec<f64>]| (0..x[0].len()).map(|i| x[0][i] + x[1][i] * x[2][i]).collect();
+    check(&[&[3, 5, 7], &[3, 5, 7], &[3, 5, 7]], |x| ops::gate_residual(&x[0], &x[1], &x[2]), truth);
 }
 
 #[test]
@@ -104,8 +102,8 @@ fn rope() {
     check(&[&[2, n, heads * 2 * pairs], &[n, 2 * pairs]], |x| ops::rope(&x[0], &x[1]), truth);
 }
 
-/// Attention of `n` queries of two clips in three heads of four numbers, over `m` keys each, of which query `i` sees `seen(i)`.
-fn check_attention(n: usize, m: usize, visible: Visibility, seen: impl Fn(usize) -> usize) {
+/// Attention of `n` queries of two clips in three heads of four numbers, over `m` keys each, of which `sees(clip, query, key)`.
+fn check_attention(n: usize, m: usize, visible: Visibility, sees: impl Fn(usize, usize, usize) -> bool) {
     const HEADS: usize = 3;
     const HD: usize = 4;
     let dim = HEADS * HD;
@@ -114,8 +112,9 @@ fn check_attention(n: usize, m: usize, visible: Visibility, seen: impl Fn(usize)
         for (clip, query, head) in (0..2).flat_map(|c| (0..n).flat_map(move |q| (0..HEADS).map(move |h| (c, q, h)))) {
             let part = |of: usize, row: usize| &x[of][row * dim + head * HD..][..HD];
             let weight = |key| (dot(part(0, clip * n + query), part(1, clip * m + key)) / (HD as f64).sqrt()).exp();
-            let sum: f64 = (0..seen(query)).map(weight).sum();
-            out.extend((0..HD).map(|i| (0..seen(query)).map(|key| weight(key) / sum * part(2, clip * m + key)[i]).sum::<f64>()));
+            let seen = || (0..m).filter(|key| sees(clip, query, *key));
+            let sum: f64 = seen().map(weight).sum();
+            out.extend((0..HD).map(|i| seen().map(|key| weight(key) / sum * part(2, clip * m + key)[i]).sum::<f64>()));
         }
         out
     };
@@ -124,12 +123,29 @@ fn check_attention(n: usize, m: usize, visible: Visibility, seen: impl Fn(usize)
 
 #[test]
 fn attention_to_every_key() {
-    check_attention(7, 9, Visibility::All, |_| 9);
+    check_attention(7, 9, Visibility::All, |_, _, _| true);
 }
 
 #[test]
 fn attention_by_chunks_to_the_own_one_and_those_before() {
-    check_attention(11, 11, Visibility::Chunks(4), |query| [4, 8, 11][query / 4]);
+    let active = Tensor::ones((2, 11), DType::U8, &Device::Cpu).unwrap();
+    check_attention(11, 11, Visibility::Chunks { len: 4, active: &active }, |_, query, key| key < [4, 8, 11][query / 4]);
+}
+
+#[test]
+fn attention_of_what_is_not_active_to_its_like_and_to_chunks_before() {
+    // Chunks of both kinds, of one alone, and of the other.
+    let marks = [[0u8, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0]];
+    let active = Tensor::new(&marks, &Device::Cpu).unwrap();
+    for earlier in [0, 5] {
+        check_attention(11, earlier + 11, Visibility::Chunks { len: 4, active: &active }, |clip, query, key| {
+            match key.checked_sub(earlier) {
+                Some(key) if key / 4 == query / 4 => marks[clip][key] <= marks[clip][query],
+                Some(key) => key < query,
+                None => true,
+            }
+        });
+    }
 }
 
 #[test]

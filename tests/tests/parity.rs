@@ -9,6 +9,7 @@ use kinebrush_engine::guide::warp::GuideFrame;
 use kinebrush_engine::model::codec::PatchCodec;
 use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::dit::{Block, Dit, Past};
+use kinebrush_engine::model::ops::Visibility;
 use kinebrush_engine::model::parameters::Parameters;
 use kinebrush_engine::model::{rope, sampler};
 use kinebrush_engine::motion::track_field::PointState;
@@ -61,7 +62,9 @@ fn block_and_rotation_are_those_of_wan() {
         let parameters = fixture.parameters("block.");
         let block = Block::new(32, 64, 2, &parameters).unwrap();
         parameters.finish().unwrap();
-        let out = block.forward(&of("x"), &of("time"), 0, &mut Past::Whole { rotation: &rotation, causal: true }).unwrap();
+        let x = of("x");
+        let time = of("time").unsqueeze(1).unwrap().broadcast_as((2, frames * rows * columns, 6, 32)).unwrap();
+        let out = block.forward(&x, &time, Visibility::All, 0, &mut Past::Whole { rotation: &rotation, causal: true }).unwrap();
         close("block", &flat(&of("out")), &flat(&out), 1e-4);
     }
 }
@@ -85,6 +88,14 @@ fn noised_is_the_flow_of_the_public_scheduler() {
 /// What `make_wan_block.py` calls its sizes.
 fn config() -> Config {
     Config { cell_px: 4, ..Config::tiny() }
+}
+
+/// Latents, rows and columns of a clip in the fixture.
+const CLIP: (usize, usize, usize) = (6, 6, 10);
+
+/// Which cells of the two clips are unknown.
+fn unknown(fixture: &Fixture) -> Vec<bool> {
+    fixture.values("unknown").iter().map(|u| *u > 0.0).collect()
 }
 
 /// The condition of the fixture's pictures and points.
@@ -135,10 +146,9 @@ fn condition(fixture: &Fixture) -> Condition {
 fn condition_is_the_scattered_tracks_and_the_encoded_guide() {
     let fixture = Fixture::open("dit.safetensors");
     let condition = condition(&fixture);
-    assert_eq!((condition.latents, condition.rows, condition.columns), (6, 4, 6));
-    let truth: Vec<bool> = fixture.values("unknown").iter().map(|u| *u > 0.0).collect();
-    assert!(truth.contains(&true) && truth.contains(&false));
-    assert_eq!(condition.unknown, truth);
+    assert_eq!((condition.latents, condition.rows, condition.columns), CLIP);
+    let truth = unknown(&fixture);
+    assert_eq!(condition.unknown, truth[..truth.len() / 2]);
     let channels = config().condition_channels();
     let truth = fixture.values("condition.0");
     // Each kind of channel against its own size, so that a large one cannot hide a small one.
@@ -152,19 +162,31 @@ fn condition_is_the_scattered_tracks_and_the_encoded_guide() {
 }
 
 #[test]
-fn whole_network_with_its_block_causal_mask() {
+fn whole_network_with_what_it_knows_and_its_block_causal_mask() {
     let fixture = Fixture::open("dit.safetensors");
-    let config = config();
-    let (latents, rows, columns) = (6, 4, 6);
+    let (latents, rows, columns) = CLIP;
+    let (config, unknown) = (config(), unknown(&fixture));
+    // Whole chunks of either kind, and such as have both.
+    let chunks: Vec<&[bool]> = unknown.chunks(config.chunk_latents * rows * columns).collect();
+    let of_kinds = |kinds: [bool; 2]| chunks.iter().filter(|chunk| kinds == [true, false].map(|kind| chunk.contains(&kind))).count();
+    assert_eq!([[true, false], [false, true], [true, true]].map(of_kinds), [1, 1, 4]);
     let shape = (1, latents, rows, columns, config.condition_channels());
     // The first clip's condition is the one that the engine makes, the second clip's is random.
     let first = Tensor::from_vec(condition(&fixture).channels, shape, &Device::Cpu).unwrap();
     let condition = Tensor::cat(&[first, fixture.tensor("condition.1").unsqueeze(0).unwrap()], 0).unwrap();
     let rotation = rope::rotation(config.dim / config.heads, latents, rows / 2, columns / 2, &Device::Cpu).unwrap();
-    let parameters = fixture.parameters("dit.");
-    let dit = Dit::new(&config, &parameters).unwrap();
-    parameters.finish().unwrap();
-    let past = &mut Past::Whole { rotation: &rotation, causal: true };
-    let out = dit.forward(&fixture.tensor("noisy"), &condition, &fixture.values("levels"), past).unwrap();
-    close("network", &fixture.values("out"), &flat(&out), 1e-4);
+    let (noisy, levels, truth) = (fixture.tensor("noisy"), fixture.values("levels"), fixture.values("out"));
+    let out = |covered_correction: f32| {
+        let config = Config { covered_correction, ..config.clone() };
+        let parameters = fixture.parameters("dit.");
+        let dit = Dit::new(&config, &parameters).unwrap();
+        parameters.finish().unwrap();
+        let past = &mut Past::Whole { rotation: &rotation, causal: true };
+        flat(&dit.forward(&noisy, &condition, &levels, &unknown, past).unwrap())
+    };
+    let all = out(1.0);
+    close("network", &truth, &all, 1e-4);
+    // What nobody shows is 0, and nothing else changes.
+    let shown = all.chunks_exact(config.output_channels()).zip(&unknown).flat_map(|(out, u)| out.iter().map(|v| if *u { *v } else { 0.0 }));
+    assert_eq!(out(0.0), shown.collect::<Vec<_>>());
 }

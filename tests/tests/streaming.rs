@@ -159,9 +159,10 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
         let (config, dit) = (&checkpoint.dit.config, &checkpoint.dit);
         let conditions = conditions(&checkpoint, 4);
         let mut session = Session::new(&checkpoint, &Device::Cpu, 5);
-        let (mut history, mut told) = (Vec::new(), Vec::new());
+        let (mut history, mut told, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for (chunk, condition) in conditions.iter().enumerate() {
             told.extend_from_slice(&condition.channels);
+            unknown.extend_from_slice(&condition.unknown);
             let channels = config.latent_channels;
             let latents = (chunk + 1) * config.chunk_latents;
             let tensor = |values: Vec<f32>, channels: usize| {
@@ -177,7 +178,8 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
                 levels.push(*level);
                 let z = tensor([history.as_slice(), &z].concat(), channels);
                 let past = &mut Past::Whole { rotation: &rotation, causal: true };
-                let out = flat(&dit.forward(&z, &tensor(told.clone(), config.condition_channels()), &levels, past).unwrap());
+                let told = tensor(told.clone(), config.condition_channels());
+                let out = flat(&dit.forward(&z, &told, &levels, &unknown, past).unwrap());
                 let newest = &out[out.len() - condition.unknown.len() * config.output_channels()..];
                 for (cell, out) in newest.chunks_exact(config.output_channels()).enumerate() {
                     for c in 0..channels {
@@ -187,8 +189,11 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
                     }
                 }
             }
-            let error = relative(&clean, &next(&mut session, condition).latents);
+            let made = next(&mut session, condition);
+            let error = relative(&clean, &made.latents);
             assert!(error < bound(form), "{form:?}, chunk {chunk}: {error:e}");
+            let outputs = made.output.chunks_exact(config.output_channels()).zip(&condition.unknown);
+            assert!(outputs.filter(|(_, unknown)| !**unknown).all(|(out, _)| out.iter().all(|v| *v == 0.0)), "{form:?}, chunk {chunk}");
             history.extend(clean);
             assert_eq!(session.pass_seconds.len(), config.noise_levels.len() + 1);
         }

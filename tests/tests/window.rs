@@ -1,8 +1,9 @@
-//! The KV window against a block-causal pass over all chunks, and against what it must hold, written out. Every parameter is random, so
-//! nothing here passes because a layer is zero.
+//! The KV window against a block-causal pass over all chunks, whatever of them is known, and against what it must hold, written out.
+//! Every parameter is random, so nothing here passes because a layer is zero.
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{CpuStorage, D, Device, Storage, Tensor};
+use kinebrush_engine::model::activity::Activity;
 use kinebrush_engine::model::config::{Config, KeyPolicy};
 use kinebrush_engine::model::dit::{Dit, Past};
 use kinebrush_engine::model::kv_window::KvWindow;
@@ -12,27 +13,69 @@ use kinebrush_tests::{error, flat, network, random};
 
 const POLICIES: [KeyPolicy; 2] = [KeyPolicy::SinkRotated, KeyPolicy::AllUnrotated];
 /// Cells of a latent; tokens are half as many each way.
-const CELLS: (usize, usize) = (4, 6);
+const CELLS: (usize, usize) = (6, 10);
 
-/// Random latents, noisy latents and conditions of a stream of chunks.
+/// What of a chunk is unknown.
+#[derive(Clone, Copy, Debug)]
+enum Unknown {
+    All,
+    Nothing,
+    /// The right border of the first latent.
+    Border,
+    /// A few cells, other ones for another number.
+    Few(usize),
+}
+
+use Unknown::{All, Border, Few, Nothing};
+
+impl Unknown {
+    fn at(self, cell: usize) -> bool {
+        match self {
+            All => true,
+            Nothing => false,
+            Border => cell < CELLS.0 * CELLS.1 && cell % CELLS.1 + 1 == CELLS.1,
+            Few(number) => (cell * 7919 + number * 104_729) % 97 < 3,
+        }
+    }
+}
+
+/// All that is known, some of it, or nothing, in turns.
+const MIXED: [Unknown; 8] = [Few(1), All, Border, Nothing, Few(2), Few(3), Nothing, Border];
+
+/// Random latents, noisy latents and conditions of a stream of chunks. What is known has no noise.
 struct Stream {
     dit: Dit,
     window: KvWindow,
     clean: Tensor,
     noisy: Tensor,
     condition: Tensor,
+    unknown: Vec<bool>,
 }
 
 impl Stream {
-    fn new(config: &Config, chunks: usize) -> Self {
-        let shape = |channels| [1, chunks * config.chunk_latents, CELLS.0, CELLS.1, channels];
-        Self {
+    fn new(config: &Config, chunks: &[Unknown]) -> Self {
+        let latents = chunks.len() * config.chunk_latents;
+        let shape = |channels| [1, latents, CELLS.0, CELLS.1, channels];
+        let cells = config.chunk_latents * CELLS.0 * CELLS.1;
+        let clean = random(3, &shape(config.latent_channels));
+        let mut stream = Self {
             dit: network(config),
             window: Self::window(config),
-            clean: random(3, &shape(config.latent_channels)),
-            noisy: random(4, &shape(config.latent_channels)),
+            noisy: clean.clone(),
+            clean,
             condition: random(5, &shape(config.condition_channels())),
-        }
+            unknown: chunks.iter().flat_map(|unknown| (0..cells).map(|cell| unknown.at(cell))).collect(),
+        };
+        stream.renew_noise(4);
+        stream
+    }
+
+    fn renew_noise(&mut self, seed: u64) {
+        let marks: Vec<u8> = self.unknown.iter().map(|unknown| u8::from(*unknown)).collect();
+        let (_, latents, rows, columns, _) = self.clean.dims5().unwrap();
+        let marks = Tensor::from_vec(marks, (1, latents, rows, columns, 1), &Device::Cpu).unwrap();
+        let noise = random(seed, self.clean.dims());
+        self.noisy = marks.broadcast_as(noise.shape()).unwrap().where_cond(&noise, &self.clean).unwrap();
     }
 
     fn window(config: &Config) -> KvWindow {
@@ -45,10 +88,26 @@ impl Stream {
         tensor.narrow(1, from * latents, (to - from) * latents).unwrap().contiguous().unwrap()
     }
 
+    /// Which cells of chunks `from..to` are unknown.
+    fn unknown(&self, from: usize, to: usize) -> &[bool] {
+        let cells = self.dit.config.chunk_latents * CELLS.0 * CELLS.1;
+        &self.unknown[from * cells..to * cells]
+    }
+
     /// One pass over a chunk through the window.
     fn pass(&mut self, latents: &Tensor, chunk: usize, level: f32) -> Tensor {
         let (z, condition) = (self.chunks(latents, chunk, chunk + 1), self.chunks(&self.condition, chunk, chunk + 1));
-        self.dit.forward(&z, &condition, &[level], &mut Past::Window(&mut self.window)).unwrap()
+        let unknown = self.unknown(chunk, chunk + 1).to_vec();
+        self.dit.forward(&z, &condition, &[level], &unknown, &mut Past::Window(&mut self.window)).unwrap()
+    }
+
+    /// The keys and values, (tokens, dim) for each layer, that a pass leaves of a chunk.
+    fn left(&mut self, latents: &Tensor, chunk: usize, level: f32) -> Vec<Vec<f32>> {
+        self.pass(latents, chunk, level);
+        let mut window = self.window.snapshot().unwrap();
+        window.commit().unwrap();
+        let numbers = self.unknown(chunk, chunk + 1).len() / 4 * self.dit.config.dim;
+        window.held().unwrap().into_iter().flatten().map(|held| held[held.len() - numbers..].to_vec()).collect()
     }
 
     fn commit(&mut self, chunk: usize) {
@@ -66,26 +125,68 @@ impl Stream {
         let head_dim = config.dim / config.heads;
         let rotation = rope::rotation(head_dim, z.dim(1).unwrap(), CELLS.0 / 2, CELLS.1 / 2, &Device::Cpu).unwrap();
         let past = &mut Past::Whole { rotation: &rotation, causal: true };
-        let out = self.dit.forward(&z, &self.chunks(&self.condition, 0, chunk + 1), &levels, past).unwrap();
+        let (condition, unknown) = (self.chunks(&self.condition, 0, chunk + 1), self.unknown(0, chunk + 1));
+        let out = self.dit.forward(&z, &condition, &levels, unknown, past).unwrap();
         self.chunks(&out, chunk, chunk + 1)
     }
 }
 
 #[test]
 fn window_equals_whole_until_it_is_full() {
-    for policy in POLICIES {
-        let config = Config { key_policy: policy, ..Config::tiny() };
-        let chunks = config.sink_chunks + config.window_chunks + 1;
-        let mut stream = Stream::new(&config, chunks);
-        for chunk in 0..chunks {
-            // Two levels: the second pass must replace what the first one left.
-            for level in [1.0, 0.5] {
+    let streams =
+        [[All; 4], [Nothing; 4], [Few(1), Few(2), Few(3), Few(4)], [Border, Nothing, All, Few(5)], [Nothing, All, Border, Few(6)]];
+    for (policy, unknown) in POLICIES.into_iter().flat_map(|policy| streams.map(|unknown| (policy, unknown))) {
+        // What is known counts too, so its output is compared.
+        let config = Config { key_policy: policy, covered_correction: 1.0, ..Config::tiny() };
+        let mut stream = Stream::new(&config, &unknown);
+        for chunk in 0..unknown.len() {
+            // Several levels: a pass must replace what the one before left.
+            for level in [1.0, 0.5, 0.0] {
                 let ours = stream.pass(&stream.noisy.clone(), chunk, level);
                 let error = error(&flat(&stream.whole(chunk, level)), &flat(&ours));
-                assert!(error < 1e-5, "{policy:?}, chunk {chunk}, level {level}: {error:e}");
+                assert!(error < 1e-5, "{policy:?}, {unknown:?}, chunk {chunk}, level {level}: {error:e}");
             }
             stream.commit(chunk);
         }
+    }
+}
+
+#[test]
+fn what_noise_does_not_reach_is_the_same_in_every_pass() {
+    for (stem_blocks, policy) in [(0, POLICIES[0]), (1, POLICIES[0]), (1, POLICIES[1]), (2, POLICIES[1])] {
+        let config = Config { stem_blocks, key_policy: policy, ..Config::tiny() };
+        let mut stream = Stream::new(&config, &MIXED);
+        for (chunk, unknown) in MIXED.iter().enumerate() {
+            stream.renew_noise(4);
+            let first = stream.left(&stream.noisy.clone(), chunk, 0.5);
+            let active = Activity::new(&config, stream.unknown(chunk, chunk + 1), CELLS.0, CELLS.1).active;
+            let mut differs = |seed: u64, level: f32| {
+                stream.renew_noise(seed);
+                let other = stream.left(&stream.noisy.clone(), chunk, level);
+                let rows = |kept: &[f32]| kept.chunks_exact(config.dim).map(<[f32]>::to_vec).collect::<Vec<_>>();
+                let differs = |(a, b): (&Vec<f32>, &Vec<f32>)| rows(a).iter().zip(rows(b)).map(|(a, b)| *a != b).collect::<Vec<_>>();
+                first.iter().zip(&other).map(differs).collect::<Vec<_>>()
+            };
+            // Every number of every other token, to the bit.
+            let all = vec![active.clone(); 2 * config.layers];
+            assert_eq!(differs(9, 0.5), all, "other noise, {stem_blocks} blocks, {policy:?}, {unknown:?}");
+            assert_eq!(differs(9, 1.0), all, "pure noise, {stem_blocks} blocks, {policy:?}, {unknown:?}");
+            assert_eq!(differs(9, 0.0), all, "as at the commit, {stem_blocks} blocks, {policy:?}, {unknown:?}");
+            stream.commit(chunk);
+        }
+    }
+}
+
+#[test]
+fn what_is_known_has_no_output() {
+    let mut stream = Stream::new(&Config::tiny(), &MIXED);
+    let channels = stream.dit.config.output_channels();
+    for chunk in 0..MIXED.len() {
+        let out = flat(&stream.pass(&stream.noisy.clone(), chunk, 0.5));
+        for (out, unknown) in out.chunks_exact(channels).zip(stream.unknown(chunk, chunk + 1)) {
+            assert!(out.iter().all(|v| (*v != 0.0) == *unknown));
+        }
+        stream.commit(chunk);
     }
 }
 
@@ -96,7 +197,7 @@ fn beyond_the_window_the_sink_and_the_newest_chunks_are_all_that_counts() {
     for policy in POLICIES {
         let config = Config { key_policy: policy, layers: 1, ..Config::tiny() };
         let result = |history: &[usize]| {
-            let mut stream = Stream::new(&config, 8);
+            let mut stream = Stream::new(&config, &MIXED);
             history.iter().for_each(|chunk| stream.commit(*chunk));
             flat(&stream.pass(&stream.noisy.clone(), 7, 0.7))
         };
@@ -113,7 +214,7 @@ fn beyond_the_window_the_sink_and_the_newest_chunks_are_all_that_counts() {
 #[test]
 fn policies_agree_with_all_layers() {
     let [a, b] = POLICIES.map(|policy| {
-        let mut stream = Stream::new(&Config { key_policy: policy, ..Config::tiny() }, 8);
+        let mut stream = Stream::new(&Config { key_policy: policy, ..Config::tiny() }, &MIXED);
         (0..7).for_each(|chunk| stream.commit(chunk));
         flat(&stream.pass(&stream.noisy.clone(), 7, 0.7))
     });
