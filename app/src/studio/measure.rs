@@ -34,6 +34,8 @@ enum Phase {
 /// When an idle window has settled, and how long it is watched, seconds.
 const SETTLED: f64 = 2.0;
 const IDLE: f64 = 12.0;
+/// Most seconds of the parts that last only until their medians stand: a long run is for what happens while video is made.
+const LONG_ENOUGH: f64 = 30.0;
 
 /// A studio that is watched.
 pub struct Measured {
@@ -150,7 +152,7 @@ impl Measured {
             Phase::Idle if !self.settled && passed >= SETTLED => {
                 (self.settled, self.cpu_at_phase) = (true, cpu_seconds());
             }
-            Phase::Paused if passed >= self.seconds / 4.0 => {
+            Phase::Paused if passed >= (self.seconds / 4.0).min(LONG_ENOUGH) => {
                 self.note_frames("window_paused");
                 self.studio.act(Action::TogglePause);
                 self.next_hand = Instant::now();
@@ -170,7 +172,7 @@ impl Measured {
                 self.studio.export_shown_take(out);
                 self.enter(Phase::Exporting);
             }
-            Phase::Exporting if passed >= self.seconds / 2.0 || !self.studio.is_exporting() && passed > 1.0 => {
+            Phase::Exporting if passed >= (self.seconds / 2.0).min(LONG_ENOUGH) || !self.studio.is_exporting() && passed > 1.0 => {
                 self.note_made("made_frames_per_second_beside_export");
                 self.note_frames("window_running_beside_export");
                 self.enter(Phase::Done);
