@@ -63,8 +63,8 @@ fn spread(distance: &mut [u8], columns: usize) {
     for cell in 0..distance.len() {
         let (row, column) = (cell / columns, cell % columns);
         let left = column.min(1);
-        let above = if row > 0 { cell - columns - left..=cell - columns + usize::from(column + 1 < columns) } else { 1..=0 };
-        let near = above.chain(cell - left..=cell - left).map(|neighbour| distance[neighbour].saturating_add(1));
+        let above = if row > 0 { cell - columns - left..cell - columns + (columns - column).min(2) } else { 0..0 };
+        let near = above.chain([cell - left]).map(|neighbour| distance[neighbour].saturating_add(1));
         distance[cell] = near.fold(distance[cell], u8::min);
     }
 }
