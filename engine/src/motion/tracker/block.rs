@@ -26,6 +26,8 @@ const ALIKE: f32 = 0.08;
 const UNLIKE: f32 = 0.15;
 /// Share of a block's shading that is alike all over it.
 const ALL_ALIKE: f32 = 0.05;
+/// How far a pixel of the block is from where a mere shift puts it, px: shape, resampling. Beside strong edges it is what hides weak texture.
+const ASTRAY: f32 = 0.1;
 /// Steps smaller than this end a registration, px.
 const SMALL_STEP: f32 = 0.01;
 
@@ -255,17 +257,18 @@ impl Template {
 
     #[inline(always)]
     fn information_in_lanes(&self, bells: &Bells) -> f32 {
-        let mut lanes = [[0.0f32; SIDE]; 3];
+        let mut lanes = [[0.0f32; SIDE]; 4];
         for j in 1..SIDE - 1 {
             for i in 0..SIDE {
                 let (x, y, w) = (self.slope_x[j][i], self.slope_y[j][i], bells.medium[j][i] * self.weight[j][i]);
                 lanes[0][i] += w * x * x;
                 lanes[1][i] += w * x * y;
                 lanes[2][i] += w * y * y;
+                lanes[3][i] += w;
             }
         }
-        let [xx, xy, yy] = totals(lanes);
-        smaller_eigenvalue(xx, xy, yy) / (bells.noise * bells.noise)
+        let [xx, xy, yy, total] = totals(lanes);
+        smaller_eigenvalue(xx, xy, yy) / (bells.noise * bells.noise + ASTRAY * ASTRAY * (xx + yy) / total.max(1e-3))
     }
 
     /// Finds the template in `level` near `start`. None where next to nothing of it is inside.
@@ -300,7 +303,7 @@ impl Template {
             let bias = mean_v - light.gain * mean_t;
             light.bias = (total * bias + LIGHT_BELIEF * before.bias) / (total + LIGHT_BELIEF);
             tolerance = (2.5 * (squares / total).sqrt()).clamp(SMALLEST_TOLERANCE, LARGEST_TOLERANCE);
-            let noise = bells.noise * bells.noise + ALL_ALIKE * total * bells.shading * bells.shading;
+            let noise = bells.noise * bells.noise + ASTRAY * ASTRAY * (xx + yy) / total + ALL_ALIKE * total * bells.shading * bells.shading;
             let certain = light.gain * light.gain / noise;
             if step == steps {
                 let misfit = self.misfit(&value, &inside, light, bells);

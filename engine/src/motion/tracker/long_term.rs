@@ -1,10 +1,11 @@
 //! The long-term tracker: pyramidal Lucas-Kanade from frame to frame, held to what each point looked like first and to what its
 //! neighbours do.
 //!
-//! Per frame: every visible point is followed from the frame before, forward and backward (Bouguet 2001; Kalal 2010); those moves are
-//! gathered into what the neighbourhood agrees on; then each point is registered against its first sight, warped by the neighbourhood's
-//! local motion, with the agreed place as prior (so drift cannot build up, and flat places follow their surroundings); what does not
-//! look like the first sight, nor like a later one that agreed with it, is hidden and looked for again where its neighbours are.
+//! Per frame: every visible point is followed from the frame before, forward and backward (Bouguet 2001; Kalal 2010); the plate, what most
+//! of the frame shows, is registered as a whole, and points are told apart into its members and others; the moves are gathered into what
+//! the neighbourhood agrees on; then each point is registered against its first sight, warped by the plate's motion or by its
+//! neighbourhood's, with that place as prior (so drift cannot build up, and flat places follow what they are part of); what does not look
+//! like the first sight, nor like a later one that agreed with it, is hidden and looked for again where plate or neighbours have it.
 //!
 //! Invariant: as in the module above. Guarded by the tests of this folder.
 
@@ -16,7 +17,8 @@ use rayon::prelude::*;
 use super::block::Bells;
 use super::cut::CutDetector;
 use super::follow::{Followed, LEVELS, follow};
-use super::overall::Overall;
+use super::members::divide;
+use super::plate::Plate;
 use super::point::{Appearance, Point, take_up};
 use super::pyramid::Pyramid;
 use super::settle::{Outcome, Scene, settle};
@@ -46,7 +48,7 @@ pub struct LucasKanade {
     cuts: Vec<usize>,
     frames: usize,
     bells: Bells,
-    overall: Overall,
+    plate: Plate,
 }
 
 impl Default for LucasKanade {
@@ -70,7 +72,7 @@ impl LucasKanade {
             cuts: Vec::new(),
             frames: 0,
             bells: Bells::new(LARGEST_NOISE),
-            overall: Overall::default(),
+            plate: Plate::default(),
         }
     }
 
@@ -85,12 +87,17 @@ impl LucasKanade {
         let mut residuals: Vec<f32> = followed.iter().flatten().map(|followed| followed.residual).collect();
         if !residuals.is_empty() {
             let noise = (1.5 * quantile(&mut residuals, 0.5)).clamp(SMALLEST_NOISE, LARGEST_NOISE);
-            self.bells.noise += 0.3 * (noise - self.bells.noise);
+            // What the first pair says is all that is known.
+            let haste = if self.frames == 1 { 1.0 } else { 0.3 };
+            self.bells.noise += haste * (noise - self.bells.noise);
             let grain = quantile(&mut residuals, 0.25).min(LARGEST_NOISE);
             self.bells.grain += 0.3 * (grain - self.bells.grain);
         }
-        let overall = self.overall.push(&self.points, &followed);
-        let scene = Scene { now, followed: &followed, overall, bells: &self.bells };
+        self.plate.push(now, usual_way(&self.points, &followed), self.bells.noise);
+        let plate = self.plate.motion();
+        divide(&mut self.points, &followed, plate, now, &self.bells);
+        let members: Vec<f32> = self.points.iter().map(|point| point.member.belongs).collect();
+        let scene = Scene { now, followed: &followed, plate, spread: self.plate.spread, members: &members, bells: &self.bells };
         let outcomes = self.points.par_iter().zip(&followed);
         let mut outcomes: Vec<Option<Outcome>> = outcomes.map(|(point, own)| (!point.ended).then(|| settle(point, *own, &scene))).collect();
         let mut shifts: Vec<f32> = outcomes.iter().flatten().filter_map(|outcome| outcome.shift).collect();
@@ -106,10 +113,15 @@ impl LucasKanade {
             };
             (point.place, point.shape, point.light) = (outcome.place, outcome.shape, outcome.light);
             (point.misfit, point.certainty, point.visible) = (outcome.misfit, outcome.certainty, outcome.visible);
+            if point.visible {
+                let off = plate.transform_point2(point.member.home).distance(point.place);
+                point.member.hear(off, self.plate.spread, point.certainty, outcome.elsewhere);
+            }
             let [first, later] = std::mem::take(&mut outcome.cuts);
             point.first.keep(first);
             point.later.iter_mut().for_each(|appearance| appearance.keep(later.clone()));
         }
+        self.plate.compare(&self.points);
         let states: Vec<(Vec2, f32)> = self.points.iter().map(|p| (p.place, if p.visible { p.certainty } else { 0.0 })).collect();
         let frame = self.frames;
         self.points.par_iter_mut().filter(|point| point.visible && !point.ended).for_each(|point| {
@@ -143,7 +155,7 @@ impl LucasKanade {
             return;
         }
         let start = self.points.len();
-        let new = take_up(&places, &self.points, now, self.frames, &self.bells);
+        let new = take_up(&places, &self.points, now, self.plate.motion(), self.frames, &self.bells);
         self.chosen.extend(start..start + places.len());
         self.tracked.extend(new.iter().take(places.len()).map(|point| TrackedPoint {
             place: point.place / self.scale,
@@ -185,10 +197,13 @@ impl PointTracker for LucasKanade {
             for point in &mut self.points {
                 (point.ended, point.visible, point.later) = (true, false, None);
             }
-            self.overall.clear();
+            self.plate.clear();
+            self.plate.push(&now, Vec2::ZERO, self.bells.noise);
             self.tracked.iter_mut().for_each(|point| (point.visible, point.quality) = (false, 0.0));
         } else if let Some(last) = self.last.take() {
             self.advance(&last, &now);
+        } else {
+            self.plate.push(&now, Vec2::ZERO, self.bells.noise);
         }
         self.admit(&now);
         self.last = Some(now);
@@ -203,6 +218,14 @@ impl PointTracker for LucasKanade {
     fn cuts(&self) -> &[usize] {
         &self.cuts
     }
+}
+
+/// How most points that are sure of it moved, px.
+fn usual_way(points: &[Point], followed: &[Option<Followed>]) -> Vec2 {
+    let sure =
+        points.iter().zip(followed).filter_map(|(point, own)| own.filter(|own| own.certainty > 0.2).map(|own| own.place - point.place));
+    let (mut x, mut y): (Vec<f32>, Vec<f32>) = sure.map(|way| (way.x, way.y)).unzip();
+    Vec2::new(quantile(&mut x, 0.5), quantile(&mut y, 0.5))
 }
 
 /// The value that `share` of all are smaller than; 0 of none.

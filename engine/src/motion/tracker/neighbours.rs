@@ -32,6 +32,8 @@ pub(super) struct Consensus {
     pub spread: f32,
     /// Sum of their says.
     pub support: f32,
+    /// How far the place is to be believed, 1/px^2.
+    pub precision: f32,
 }
 
 /// What one that nobody agrees with has for support.
@@ -40,7 +42,7 @@ const ALONE: f32 = 0.01;
 impl Consensus {
     /// Nobody agrees.
     pub fn alone(place: Vec2, shape: Mat2) -> Self {
-        Self { place, shape, spread: 3.0, support: ALONE }
+        Self { place, shape, spread: 3.0, support: ALONE, precision: 0.0 }
     }
 
     /// Whether nobody agrees.
@@ -123,7 +125,13 @@ pub(super) fn consensus(voices: &Voices, start: Vec2, shape: Mat2, stiffness: f3
         let next = if usable { next } else { shape };
         place += over - (next - shape) * from;
         shape = next;
-        found = place.is_finite().then_some(Consensus { place, shape, spread: (apart / total).sqrt(), support: total });
+        found = place.is_finite().then_some(Consensus {
+            place,
+            shape,
+            spread: (apart / total).sqrt(),
+            support: total,
+            precision: 0.5 / (apart / total + 0.1),
+        });
     }
     found
 }

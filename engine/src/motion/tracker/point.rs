@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use glam::{Mat2, Vec2};
+use glam::{Affine2, Mat2, Vec2};
 use rayon::prelude::*;
 
 use super::block::{Bells, Light, Template};
+use super::members::Membership;
 use super::neighbours::{self, Neighbour};
 use super::pyramid::Pyramid;
 use super::sight::Sight;
@@ -30,6 +31,7 @@ pub(super) type Cut = (Mat2, Arc<Template>);
 pub(super) struct Point {
     pub first: Appearance,
     pub later: Option<Appearance>,
+    pub member: Membership,
     pub place: Vec2,
     pub velocity: Vec2,
     pub shape: Mat2,
@@ -82,8 +84,8 @@ fn alike(a: Mat2, b: Mat2) -> bool {
     apart.x_axis.length() + apart.y_axis.length() < 0.02
 }
 
-/// Points first seen in `now` at `places`, after `known`: those, then the helpers around lone ones.
-pub(super) fn take_up(places: &[Vec2], known: &[Point], now: &Pyramid, frame: usize, bells: &Bells) -> Vec<Point> {
+/// Points first seen in `now` at `places` when the plate has moved by `plate`, after `known`: those, then the helpers around lone ones.
+pub(super) fn take_up(places: &[Vec2], known: &[Point], now: &Pyramid, plate: Affine2, frame: usize, bells: &Bells) -> Vec<Point> {
     let size = Vec2::new(now.levels[0].width as f32, now.levels[0].height as f32);
     let inside = |place: Vec2| place.cmpge(Vec2::ZERO).all() && place.cmplt(size).all();
     let mut around: Vec<(usize, Vec2)> =
@@ -114,6 +116,7 @@ pub(super) fn take_up(places: &[Vec2], known: &[Point], now: &Pyramid, frame: us
         Point {
             first: Appearance::new(Arc::clone(&sight), *place, Mat2::IDENTITY, Light::SAME, frame),
             later: None,
+            member: Membership::new(plate, *place),
             place: *place,
             velocity: Vec2::ZERO,
             shape: Mat2::IDENTITY,

@@ -170,6 +170,39 @@ fn flat_places_go_with_their_surroundings_and_are_not_trusted() {
 }
 
 #[test]
+fn a_flat_disc_goes_with_its_rim_and_the_faint_ground_with_the_camera() {
+    let (ground, disc, middle) = (Vec2::new(-0.6, 0.3), Vec2::new(1.5, 0.6), Vec2::splat(70.0));
+    let shown = |t: usize, p: Vec2| {
+        let (on_disc, on_ground) = (p - disc * t as f32, p - ground * t as f32);
+        match on_disc.distance(middle) {
+            r if r < 26.0 => 0.5,
+            r if r < 34.0 => texture(on_disc),
+            _ => {
+                let wide = (0.05 * on_ground.x).sin() * (0.04 * on_ground.y).cos();
+                0.42 + 0.05 * wide + 0.01 * (0.4 * on_ground.x + 0.3 * on_ground.y).sin()
+            }
+        }
+    };
+    let frames = film(192, 144, 20, |_| Affine2::IDENTITY, |t, p| Some(shown(t, p)));
+    let points = grid(192, 144, 24);
+    let found = tracked(&frames, &points);
+    let off = |way: Vec2, keep: &dyn Fn(Vec2) -> bool| {
+        let kept = points.iter().zip(&found[19]).filter(|(point, _)| keep(**point));
+        let mut off: Vec<f32> = kept.map(|(point, found)| found.place.distance(*point + way * 19.0)).collect();
+        off.sort_unstable_by(f32::total_cmp);
+        off
+    };
+    let inner = off(disc, &|point| point.distance(middle) < 22.0);
+    assert!(inner.len() > 15 && inner[inner.len() * 4 / 5] < 1.0, "flat places of the disc: {inner:?}");
+    let inside = |point: Vec2| {
+        let end = point + ground * 19.0;
+        end.cmpgt(Vec2::splat(4.0)).all() && end.cmplt(Vec2::new(188.0, 140.0)).all()
+    };
+    let outer = off(ground, &|point| point.distance(middle) > 38.0 && inside(point));
+    assert!(outer.len() > 200 && outer[outer.len() * 7 / 10] < 0.5, "the ground: {outer:?}");
+}
+
+#[test]
 fn tracks_end_at_a_cut_and_new_points_live_on() {
     let mut frames = film(128, 96, 5, |t| Affine2::from_translation(Vec2::new(1.0, 0.0) * t as f32), nothing);
     let other = |p: Vec2| 0.3 + 0.25 * (0.045 * p.y - 0.02 * p.x).sin() + 0.2 * (0.07 * p.x + 0.06 * p.y).cos();
