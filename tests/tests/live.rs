@@ -121,7 +121,7 @@ fn same(a: &[LiveFrame], b: &[LiveFrame]) -> bool {
 
 /// A frame as it is shown.
 fn shown(frame: &LiveFrame, (width, height): (usize, usize)) -> Picture {
-    let mut picture = frame.compiled.layers.guide(&frame.motion, width, height).rgb;
+    let mut picture = frame.layers.guide(&frame.motion, width, height).rgb;
     if let Some(correction) = &frame.correction {
         assert_eq!((correction.width, correction.height), (width, height));
         for (pixel, change) in picture.data.iter_mut().zip(&correction.rgba) {
@@ -227,7 +227,7 @@ fn a_hand_moves_what_it_took_and_its_stroke_says_so() {
     assert!(stroke.path.windows(2).all(|pair| pair[1].frame > pair[0].frame) && stroke.path[0].frame >= 3.0);
     // The project takes the stroke over: nothing jumps, nothing is cut again.
     worker.send(Command::SetMotion { project: project(vec![stroke]), revision: 2, absorbed: 1 });
-    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].compiled.revision == 2));
+    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].revision == 2));
     let all = frames(&events);
     assert!(all.iter().all(|frame| place(frame, 0, taken).distance(place_of_hand) < 0.1));
     assert!(!events.iter().any(|event| matches!(event, Event::Dragged { .. } | Event::Warning(_) | Event::Failed(_))));
@@ -241,11 +241,10 @@ fn the_newest_motion_is_in_the_next_chunk_while_video_is_made() {
     let before = frames(&until(&worker, |event| matches!(event, Event::Frames(_))));
     let other = project(vec![stroke(disc(40.0, 40.0), &[(0.0, 40.0, 40.0), (12.0, 60.0, 70.0)])]);
     worker.send(Command::SetMotion { project: other.clone(), revision: 2, absorbed: 0 });
-    let events =
-        until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].compiled.revision == 2 && frames[0].frame >= 12));
+    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].revision == 2 && frames[0].frame >= 12));
     let last = frames(&events).pop().unwrap();
     assert!(place(&last, 0, Vec2::new(40.0, 40.0)).distance(Vec2::new(60.0, 70.0)) < 0.1);
-    assert_eq!(last.compiled.cut, before[0].compiled.cut, "the same layers were cut again");
+    assert_eq!(last.cut, before[0].cut, "the same layers were cut again");
     // A motion that is none: said, and the last good one stays.
     let mut broken = (*other).clone();
     broken.strokes[0].path.clear();
@@ -253,11 +252,11 @@ fn the_newest_motion_is_in_the_next_chunk_while_video_is_made() {
     let events = until(&worker, |event| matches!(event, Event::Warning(_)));
     assert!(matches!(events.last(), Some(Event::Warning(why)) if why.starts_with("strokes[0].path: has no key")));
     let events = until(&worker, |event| matches!(event, Event::Frames(_)));
-    assert!(frames(&events).iter().all(|frame| frame.compiled.revision == 2));
+    assert!(frames(&events).iter().all(|frame| frame.revision == 2));
     // Another layer is cut beside the one there is.
     let two = project(vec![other.strokes[0].clone(), stroke(disc(90.0, 30.0), &[(0.0, 0.0, 0.0), (4.0, 0.0, 9.0)])]);
     worker.send(Command::SetMotion { project: two, revision: 4, absorbed: 0 });
-    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].compiled.revision == 4));
+    let events = until(&worker, |event| matches!(event, Event::Frames(frames) if frames[0].revision == 4));
     let last = frames(&events).pop().unwrap();
     assert!(last.motion.objects.len() == 2 && place(&last, 1, Vec2::ZERO).distance(Vec2::Y * 9.0) < 0.1);
 }

@@ -120,7 +120,7 @@ fn what_is_dragged_while_it_plays_is_a_stroke_in_the_end() {
     desk.until("the video goes on without the stroke", |desk| {
         let player = desk.player();
         let newest = player.generated().end - 1;
-        newest > at && player.held(newest).is_some_and(|frame| frame.compiled.scene.regions.is_empty())
+        newest > at && player.held(newest).is_some_and(|frame| frame.layers.objects.is_empty())
     });
     assert_eq!(desk.player().state, State::Running);
     desk.press("End");

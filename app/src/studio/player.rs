@@ -353,13 +353,13 @@ impl Player {
 
     /// Drops what is too much: frames of cuts that are long gone, then the oldest.
     fn evict(&mut self) {
-        let mut cuts: Vec<u64> = self.takes.values().flat_map(|take| take.held.values()).map(|frame| frame.compiled.cut).collect();
+        let mut cuts: Vec<u64> = self.takes.values().flat_map(|take| take.held.values()).map(|frame| frame.cut).collect();
         cuts.sort_unstable();
         cuts.dedup();
         let oldest_cut = cuts.len().checked_sub(HELD_CUTS).map_or(0, |i| cuts[i]);
         let mut bytes = 0;
         for take in self.takes.values_mut().rev() {
-            take.held.retain(|_, frame| frame.compiled.cut >= oldest_cut);
+            take.held.retain(|_, frame| frame.cut >= oldest_cut);
             let mut kept: VecDeque<usize> = VecDeque::new();
             for (index, frame) in take.held.iter().rev() {
                 bytes += frame.correction.as_ref().map_or(64, |c| bytes_of(c));
@@ -395,7 +395,8 @@ mod tests {
     fn frames(take: u64, range: Range<usize>, compiled: &Arc<Compiled>) -> Event {
         let frame = |frame| {
             let motion = compiled.scene.frame_motion(frame);
-            LiveFrame { take, frame, compiled: compiled.clone(), motion, correction: None }
+            let Compiled { revision, layers, cut, .. } = &**compiled;
+            LiveFrame { take, frame, revision: *revision, layers: layers.clone(), cut: *cut, motion, correction: None }
         };
         Event::Frames(range.map(frame).collect())
     }

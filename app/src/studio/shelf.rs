@@ -79,7 +79,7 @@ impl Studio {
 
 /// A small picture of a frame.
 fn thumbnail(frame: &LiveFrame) -> ColorImage {
-    let layers = &frame.compiled.layers;
+    let layers = &frame.layers;
     let scale = THUMBNAIL_PX as f32 / layers.width.max(layers.height) as f32;
     let side = |length: usize| ((length as f32 * scale).round() as usize).max(1);
     let picture = layers.guide(&frame.motion, side(layers.width), side(layers.height)).rgb;

@@ -49,10 +49,10 @@ pub fn view(player: &Player, uploads: &Uploads, project: &Project, hand: Option<
     let frame = player.playhead() as usize;
     if hand.is_none() && (player.state == State::Running || !player.stale) {
         if let Some(made) = player.held(frame)
-            && let Some(prepared) = uploads.get(made.compiled.cut)
+            && let Some(prepared) = uploads.get(made.cut)
         {
             let correction = made.correction.clone().map(|c| (made.take << 32 | made.frame as u64, c));
-            let (cut, motion) = (made.compiled.cut, made.motion.clone());
+            let (cut, motion) = (made.cut, made.motion.clone());
             return Some(View { prepared: prepared.clone(), cut, motion, correction, bends: false });
         }
         if player.state == State::Running

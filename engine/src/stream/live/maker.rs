@@ -92,7 +92,16 @@ impl<'a> ChunkMaker<'a> {
             both.map(|(shown, guide)| correction(shown, &guide.rgb).map(Arc::new)).collect::<Vec<_>>()
         })?;
         let frames = motions.into_iter().zip(corrections).enumerate();
-        let frame = |(i, (motion, correction))| LiveFrame { take, frame: first + i, compiled: compiled.clone(), motion, correction };
+        let Compiled { revision, layers, cut, .. } = &**compiled;
+        let frame = |(i, (motion, correction))| LiveFrame {
+            take,
+            frame: first + i,
+            revision: *revision,
+            layers: layers.clone(),
+            cut: *cut,
+            motion,
+            correction,
+        };
         Ok(frames.map(frame).collect())
     }
 

@@ -189,8 +189,13 @@ pub struct LiveFrame {
     pub take: u64,
     /// Its index there.
     pub frame: usize,
-    /// What it is drawn from.
-    pub compiled: Arc<Compiled>,
+    /// Which motion it shows: [`Compiled::revision`].
+    pub revision: u64,
+    /// What it is drawn from, and the number of that cut. Not all that was compiled: the motion of a long performance, as it was at each of
+    /// many frames that are held, would fill the memory.
+    pub layers: Arc<Layers>,
+    /// See [`Compiled::cut`].
+    pub cut: u64,
     /// Where the layers are.
     pub motion: FrameMotion,
     /// What the network changed of the guide, at the model's size; None where it changed nothing.
