@@ -2,6 +2,10 @@
 //! several times as long. A window that stays open for hours, with exports and cuts beside it, gives them back: blocks of all sizes that
 //! live for different times would leave a heap of holes that only grows. Nothing happens on other systems.
 
+/// How often a window gives holes back, seconds: it takes milliseconds.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const HOLES_EVERY: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// What a program does with blocks that it does not need any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LargeBlocks {
@@ -27,6 +31,18 @@ pub fn tune(blocks: LargeBlocks) {
         unsafe {
             libc::mallopt(*name, *value);
         }
+    }
+    if blocks == LargeBlocks::Return {
+        // Between smaller blocks glibc gives nothing back unless it is asked. Without a thread for that, memory is only used less well.
+        let _ = std::thread::Builder::new().name("kinebrush-holes".to_owned()).spawn(|| {
+            loop {
+                std::thread::sleep(HOLES_EVERY);
+                // SAFETY: malloc_trim takes the allocator's own locks and changes no block that is in use.
+                unsafe {
+                    libc::malloc_trim(0);
+                }
+            }
+        });
     }
 }
 

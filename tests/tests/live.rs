@@ -12,7 +12,7 @@ use kinebrush_engine::guide::layers::Fill;
 use kinebrush_engine::media::picture_file::save_png;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::motion::stroke::{After, Easing, Key, Stroke};
-use kinebrush_engine::motion::{Project, Region};
+use kinebrush_engine::motion::{LayerMotion, Project, Region};
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::compile::Stage;
 use kinebrush_engine::stream::live::log::{Log, MadeChunk};
@@ -216,7 +216,8 @@ fn a_hand_moves_what_it_took_and_its_stroke_says_so() {
     let last = frames(&events).pop().unwrap();
     assert_eq!(stroke.path.last().unwrap().frame, last.frame as f32);
     assert!(place(&last, 0, taken).distance(taken + Vec2::X * 10.0) < 0.1, "{}", place(&last, 0, taken));
-    assert!(last.compiled.scene.is_soft(0) == stroke.region.is_soft() && last.compiled.scene.regions.len() == 1);
+    assert!(matches!(&last.motion.objects[..], [motion] if matches!(motion, LayerMotion::Mesh(_)) == stroke.region.is_soft()));
+    assert_eq!(last.layers.objects.len(), 1);
     let place_of_hand = taken + Vec2::new(40.0, 8.0);
     worker.send(Command::Hand(Hand::Release { drag: 1, place: place_of_hand, time: Instant::now(), after: After::Hold }));
     let events = until(&worker, |event| matches!(event, Event::Dragged { done: true, .. }));
