@@ -178,6 +178,8 @@ impl Measured {
                 self.enter(Phase::Done);
                 self.print();
                 self.studio.act(Action::Stop);
+                // A file that is still being written would make the window ask.
+                self.studio.exports.end();
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
             }
             _ => {}

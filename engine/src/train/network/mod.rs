@@ -18,6 +18,7 @@ mod stem;
 #[cfg(test)]
 mod tests;
 mod time;
+mod winograd;
 
 use crate::error::{Error, Result};
 use crate::model::activity::Activity;
