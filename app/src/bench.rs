@@ -4,6 +4,7 @@
 use crate::arguments::BenchOptions;
 use crate::models;
 use anyhow::{Context, ensure};
+use candle_core::Device;
 use glam::Vec2;
 use kinebrush_engine::condition::FramePoints;
 use kinebrush_engine::guide::detail::detail_transfer;
@@ -27,7 +28,8 @@ use std::time::Instant;
 
 /// Chunks until the window is full and the caches are warm.
 const WARM_UP: usize = 20;
-/// Chunks at either end of the run that are compared for growth.
+/// Chunks at the end of the run that are compared, in turns, with those that follow the warm-up of a session that began then: two ends of
+/// one run lie minutes apart, in which a shared machine changes by more than what is looked for.
 const END: usize = 100;
 /// Chunks between two measurements of the ceiling: often enough to see the machine that the chunks saw.
 const CEILING_EVERY: usize = 20;
@@ -44,8 +46,7 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     }
     ensure!(options.chunks > WARM_UP + 1, "--chunks: at least {} are needed, the first {WARM_UP} are not counted", WARM_UP + 2);
     // On one of the pool's own threads, as the studio does.
-    let session = Session::new(&checkpoint, &device, 1);
-    let measured = rayon::scope(|_| measure(&checkpoint, session, options))?;
+    let measured = rayon::scope(|_| measure(&checkpoint, &device, options))?;
     match options.json {
         true => println!("{}", measured.json()),
         false => measured.print(),
@@ -60,6 +61,8 @@ struct Measured {
     frames_per_chunk: usize,
     denoising_steps: usize,
     chunks: Vec<f64>,
+    /// Of a young session, in turns with the last chunks.
+    young: Vec<f64>,
     stages: BTreeMap<&'static str, Vec<f64>>,
     /// GFLOP/s of the passes of each kind, by the operations that the chunk in question takes.
     rates: BTreeMap<&'static str, Vec<f64>>,
@@ -71,16 +74,51 @@ struct Measured {
     memory: f64,
 }
 
-fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) -> anyhow::Result<Measured> {
+/// A session on the bench's scene, with all that a chunk needs.
+struct Stream<'a> {
+    pipeline: Pipeline<'a>,
+    warper: Warper,
+    guide: Vec<GuideFrame>,
+    points: Vec<FramePoints>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(checkpoint: &'a Checkpoint, device: &Device, layers: &Arc<Layers>, (width, height): (usize, usize)) -> Self {
+        let frames = checkpoint.dit.config.chunk_frames();
+        Self {
+            pipeline: Pipeline::new(checkpoint, Session::new(checkpoint, device, 1)),
+            warper: Warper::new(layers.clone(), width, height),
+            guide: vec![GuideFrame::blank(width, height); frames],
+            points: vec![points(width, height); frames],
+            bytes: vec![0; frames * width * height * 4],
+        }
+    }
+
+    /// Its next chunk, in which the object is where chunk `place` of a run has it; seconds of the guide and of all.
+    fn make(&mut self, place: usize) -> anyhow::Result<(f64, f64)> {
+        let start = Instant::now();
+        let (frames, height) = (self.guide.len(), self.guide[0].rgb.height as f32);
+        for (i, frame) in self.guide.iter_mut().enumerate() {
+            let angle = (place * frames + i) as f32 * 0.1;
+            let offset = Vec2::new(angle.sin(), 1.0 - angle.cos()) * height * 0.2;
+            self.warper.warp(&moved(offset), frame);
+        }
+        let drawn = start.elapsed().as_secs_f64();
+        let Self { pipeline, guide, points, bytes, .. } = self;
+        pipeline.advance(guide, points, |shown| to_rgba8(shown, bytes))?;
+        Ok((drawn, start.elapsed().as_secs_f64()))
+    }
+}
+
+fn measure(checkpoint: &Checkpoint, device: &Device, options: &BenchOptions) -> anyhow::Result<Measured> {
     let (width, height) = options.size;
     let config = &checkpoint.dit.config;
     let (picture, region) = scene(width, height);
     let layers = Arc::new(Layers::cut(&picture, &[region], &CutOptions::default()));
-    let mut warper = Warper::new(layers.clone(), width, height);
-    let mut guide = vec![GuideFrame::blank(width, height); config.chunk_frames()];
-    let points: Vec<_> = guide.iter().map(|_| points(width, height)).collect();
-    let mut bytes = vec![0u8; guide.len() * width * height * 4];
-    let mut pipeline = Pipeline::new(checkpoint, session);
+    let mut stream = Stream::new(checkpoint, device, &layers, options.size);
+    let paired = END.min((options.chunks - WARM_UP) / 2).max(1);
+    let mut young = None;
     let mut activity = Activity::default();
     let precision = checkpoint.precision.unwrap_or(Precision::Portable);
     let times = || Vec::with_capacity(options.chunks);
@@ -89,7 +127,8 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
         kernels: checkpoint.precision.map_or("candle graph", Precision::name),
         frames_per_chunk: config.chunk_frames(),
         denoising_steps: config.noise_levels.len(),
-        chunks: Vec::with_capacity(options.chunks),
+        chunks: times(),
+        young: Vec::with_capacity(paired),
         stages: ["guide", "condition", "denoise", "sampler", "commit", "compose", "rgba8"].map(|stage| (stage, times())).into(),
         rates: ["denoise", "commit"].map(|stage| (stage, times())).into(),
         tokens: ["active", "wanted"].map(|mark| (mark, times())).into(),
@@ -104,15 +143,22 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
         if chunk == WARM_UP {
             measured.memory = -resident_mib();
         }
-        let start = Instant::now();
-        for (i, frame) in guide.iter_mut().enumerate() {
-            let angle = (chunk * config.chunk_frames() + i) as f32 * 0.1;
-            let offset = Vec2::new(angle.sin(), 1.0 - angle.cos()) * height as f32 * 0.2;
-            warper.warp(&moved(offset), frame);
+        if chunk + paired == options.chunks {
+            measured.memory += resident_mib();
+            let young = young.insert(Stream::new(checkpoint, device, &layers, options.size));
+            (chunk - WARM_UP..chunk).try_for_each(|place| young.make(place).map(drop))?;
         }
-        let drawn = start.elapsed().as_secs_f64();
-        pipeline.advance(&guide, &points, |shown| to_rgba8(shown, &mut bytes))?;
-        measured.chunks.push(start.elapsed().as_secs_f64() * 1e3);
+        let mut beside = |measured: &mut Measured, turn: usize| -> anyhow::Result<()> {
+            if let Some(young) = young.as_mut().filter(|_| chunk % 2 == turn) {
+                measured.young.push(young.make(chunk)?.1 * 1e3);
+            }
+            Ok(())
+        };
+        beside(&mut measured, 0)?;
+        let (drawn, all) = stream.make(chunk)?;
+        beside(&mut measured, 1)?;
+        measured.chunks.push(all * 1e3);
+        let pipeline = &mut stream.pipeline;
         let seconds = &pipeline.seconds;
         let (denoise, commit) = seconds.passes.split_at(config.noise_levels.len());
         let condition = pipeline.condition();
@@ -139,14 +185,13 @@ fn measure(checkpoint: &Checkpoint, session: Session, options: &BenchOptions) ->
             measured.tokens.entry(mark).or_default().push(share);
         }
     }
-    measured.memory += resident_mib();
     let detail = measured.stages.entry("detail, to twice the size").or_default();
     let mut large = Warper::new(layers, 2 * width, 2 * height);
     let mut sharp = GuideFrame::blank(2 * width, 2 * height);
     large.warp(&moved(glam::Vec2::ZERO), &mut sharp);
     for _ in 0..5 {
         let start = Instant::now();
-        for frame in &guide {
+        for frame in &stream.guide {
             std::hint::black_box(detail_transfer(&frame.rgb, &sharp, 1.0));
         }
         detail.push(start.elapsed().as_secs_f64() * 1e3);
@@ -164,11 +209,9 @@ impl Measured {
         median(&self.chunks[WARM_UP..])
     }
 
-    /// Median of the last chunks over that of the first counted ones: 1 when a chunk costs the same for ever.
+    /// Median of the last chunks over that of the young session's beside them: 1 when a chunk costs the same for ever.
     fn growth(&self) -> f64 {
-        let counted = &self.chunks[WARM_UP..];
-        let end = END.min(counted.len() / 2).max(1);
-        median(&counted[counted.len() - end..]) / median(&counted[..end])
+        median(&self.chunks[self.chunks.len() - self.young.len()..]) / median(&self.young)
     }
 
     /// The longest way from hand to screen: the pointer moves just after a chunk's guide was drawn, and is seen in the next chunk.

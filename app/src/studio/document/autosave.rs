@@ -5,7 +5,7 @@
 //! its lock; what no process holds was cut off and can be brought back. Guarded by the tests below and `tests/tests/kill.rs`.
 
 use std::fs::{File, TryLockError};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -280,9 +280,16 @@ fn lock_new(folder: &Path) -> Result<(PathBuf, File)> {
     };
     std::fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let path = folder.join(format!("session-{}-{started}.ron", std::process::id()));
-    let lock_path = path.with_extension("lock");
-    let lock = File::create(&lock_path).map_err(|error| refused(&lock_path, error))?;
+    // Never the name of a session that is there, also if two begin in one millisecond.
+    let mut number = started;
+    let (path, lock) = loop {
+        let path = folder.join(format!("session-{}-{number}.ron", std::process::id()));
+        let lock_path = path.with_extension("lock");
+        match File::create_new(&lock_path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            lock => break (path, lock.map_err(|error| refused(&lock_path, error))?),
+        }
+    };
     // Where the file system knows no locks, two windows could offer each other's session; that is better than to keep none.
     let _ = lock.try_lock();
     Ok((path, lock))
