@@ -2,7 +2,7 @@
 # rustup's default place, for shells that were open before it was installed.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: run test lint fmt train-data cuda-check
+.PHONY: run test lint fmt train-data cuda-check unsafe-check
 
 # Opens the studio; without a display renders the demo scene to out/demo.mp4.
 run:
@@ -30,3 +30,7 @@ train-data:
 # Type-checks the `cuda` feature on a machine without CUDA.
 cuda-check:
 	@packaging/cuda-check/check.sh
+
+# The kernels' tests under the address sanitizer, and under Miri if a nightly toolchain has it.
+unsafe-check:
+	@packaging/unsafe-check.sh

@@ -113,9 +113,9 @@ mod tests {
 
         fn visit<I: Isa>(self, isa: I) -> f32 {
             let mut worst = 0f32;
-            for (rows, k, segments, columns) in
-                [(1, 3usize, 1, 1), (48, 192, 1, 64), (17, 70, 3, 98), (5, 401, 1, 16), (30, 96, 3, 33), (47, 2, 1, 130)]
-            {
+            let sizes = [(1, 3usize, 1, 1), (47, 2, 1, 130), (5, 401, 1, 16), (48, 192, 1, 64), (17, 70, 3, 98), (30, 96, 3, 33)];
+            // Interpreted by Miri, the large ones would take hours.
+            for (rows, k, segments, columns) in sizes.into_iter().take(if cfg!(miri) { 2 } else { sizes.len() }) {
                 let (stride, segment_stride) = (k.next_multiple_of(2) + 6, 11);
                 let a: Vec<f32> = (0..(ROWS + 3) * stride + segments * segment_stride).map(value).collect();
                 let mut narrow = vec![I::Element::default(); a.len()];
