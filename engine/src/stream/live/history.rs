@@ -173,7 +173,7 @@ impl Run {
     /// Whether `project` is the motion of the last chunk, perhaps with more keys or strokes behind.
     fn goes_on_in(&self, project: &Arc<Project>) -> bool {
         let Some(last) = self.chunks.back() else { return false };
-        Arc::ptr_eq(&self.project, project) || last.within(project) && ended(project, &last.keys) == ended(&self.project, &last.keys)
+        Arc::ptr_eq(&self.project, project) || last.within(project) && ended(project, &last.keys) == *self.project_of(last)
     }
 
     /// The motion of a chunk of this run.

@@ -25,7 +25,7 @@ pub(super) struct ConvBlock {
 pub(super) struct Saved {
     /// The normed input, its border zero.
     normed: Vec<f32>,
-    /// Before bias and GELU. Becomes its own gradient.
+    /// Before bias and GELU, its border zero. Becomes its own gradient.
     hidden: Vec<f32>,
 }
 
@@ -152,7 +152,6 @@ impl ConvBlock {
             add_columns(dx, dsecond);
             b.convolve(gradient, turned_second, convolved);
             b.clear_border(activated);
-            b.clear_border(hidden);
             for row in (0..b.rows).map(|row| b.row(row)) {
                 let (hidden, activated) = (&mut hidden[row.clone()], &mut activated[row.clone()]);
                 bias_gelu_backward(hidden, &values[first.bias], &convolved[row], activated, dfirst);

@@ -60,53 +60,40 @@ impl Bordered {
         (2 * (tile / (self.columns / 2)), 2 * (tile % (self.columns / 2)))
     }
 
-    /// Row `i` of `B^T x B` of every tile: `to` (4 places, tiles, channels).
-    fn read(self, x: &[f32], i: usize, to: &mut [f32]) {
-        // Each row of B^T takes two rows of the tile.
-        let (first, second, sign) = [(0, 2, -1.0), (1, 2, 1.0), (2, 1, -1.0), (1, 3, -1.0)][i];
+    /// A row of places of every tile, (4 places, tiles, channels), by `f` from these cells, (row, column), of what the tile covers.
+    #[inline(always)]
+    fn gather<const M: usize>(self, x: &[f32], cells: [(usize, usize); M], to: &mut [f32], f: impl Fn([f32; M]) -> [f32; ROWS]) {
         let [a, b, c, d] = quarters(to).map(|place| place.chunks_exact_mut(self.c));
         dispatch(
             #[inline(always)]
             || {
                 for (tile, (((a, b), c), d)) in a.zip(b).zip(c).zip(d).enumerate() {
                     let (row, column) = self.corner(tile);
-                    let at = |r: usize, k: usize| &x[self.cell(row + r, column + k)..][..self.c];
-                    let from = [
-                        at(first, 0),
-                        at(first, 1),
-                        at(first, 2),
-                        at(first, 3),
-                        at(second, 0),
-                        at(second, 1),
-                        at(second, 2),
-                        at(second, 3),
-                    ];
-                    map(from, [a, b, c, d], |[p, q, r, s, t, u, v, w], _| {
-                        let [p, q, r, s] = [p + sign * t, q + sign * u, r + sign * v, s + sign * w];
-                        [p - r, q + r, r - q, q - s]
-                    });
+                    let from = std::array::from_fn(|i| &x[self.cell(row + cells[i].0, column + cells[i].1)..][..self.c]);
+                    map(from, [a, b, c, d], |cells, _| f(cells));
                 }
             },
         );
     }
 
-    /// Row `i` of `A y A^T` of every tile, as [`Bordered::read`].
+    /// Row `i` of `B^T x B` of every tile, as [`Bordered::gather`].
+    fn read(self, x: &[f32], i: usize, to: &mut [f32]) {
+        // Each row of B^T takes two rows of the tile.
+        let (first, second, sign) = [(0, 2, -1.0), (1, 2, 1.0), (2, 1, -1.0), (1, 3, -1.0)][i];
+        let cells = std::array::from_fn(|k| (if k < ROWS { first } else { second }, k % ROWS));
+        self.gather(x, cells, to, |[p, q, r, s, t, u, v, w]| {
+            let [p, q, r, s] = [p + sign * t, q + sign * u, r + sign * v, s + sign * w];
+            [p - r, q + r, r - q, q - s]
+        });
+    }
+
+    /// Row `i` of `A y A^T` of every tile, as [`Bordered::gather`].
     fn read_gradient(self, dy: &[f32], i: usize, to: &mut [f32]) {
         let (upper, lower) = SHARES[i];
-        let [a, b, c, d] = quarters(to).map(|place| place.chunks_exact_mut(self.c));
-        dispatch(
-            #[inline(always)]
-            || {
-                for (tile, (((a, b), c), d)) in a.zip(b).zip(c).zip(d).enumerate() {
-                    let (row, column) = self.corner(tile);
-                    let at = |r: usize, k: usize| &dy[self.cell(row + r, column + k)..][..self.c];
-                    map([at(1, 1), at(1, 2), at(2, 1), at(2, 2)], [a, b, c, d], |[p, q, r, s], _| {
-                        let [p, q] = [upper * p + lower * r, upper * q + lower * s];
-                        [p, p + q, p - q, -q]
-                    });
-                }
-            },
-        );
+        self.gather(dy, [(1, 1), (1, 2), (2, 1), (2, 2)], to, |[p, q, r, s]| {
+            let [p, q] = [upper * p + lower * r, upper * q + lower * s];
+            [p, p + q, p - q, -q]
+        });
     }
 
     /// Adds what row `i` of the products, (4 places, tiles, channels), gives of `A^T m A`.
