@@ -6,7 +6,8 @@ set -eu
 
 dir=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/kinebrush/train-data}
 sources='gnome-backgrounds mate-backgrounds plasma-workspace-wallpapers ukui-wallpapers
-    lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 tuxpaint-stamps-default'
+    lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 gcompris-qt-data wordpress-theme-twentytwentyone
+    tuxpaint-stamps-default'
 
 say() { printf 'train-data: %s\n' "$*" >&2; }
 
@@ -33,12 +34,29 @@ for package in $sources; do
     rm -rf part
 done
 
+# GCompris keeps its photographs in resource files, one after the other, as they are.
+inside=packages/gcompris-qt-data/usr/share/gcompris-qt/photos
+if [ -d packages/gcompris-qt-data ] && [ ! -d "$inside" ]; then
+    rm -rf part
+    mkdir part
+    for activity in clickgame erase explore_farm_animals explore_monuments explore_world_animals explore_world_music; do
+        ACTIVITY=$activity perl -0777 -ne 'while (/RIFF(.{4})WEBP/gs) {
+            my ($start, $length) = ($-[0], 8 + unpack("V", $1));
+            next if $length < 20000 || $start + $length > length;
+            open my $out, ">:raw", sprintf("part/%s-%02d.webp", $ENV{ACTIVITY}, $n++) or die $!;
+            print $out substr($_, $start, $length);
+            close $out or die $!;
+        }' "packages/gcompris-qt-data/usr/share/gcompris-qt/rcc/$activity.rcc"
+    done
+    mv part "$inside"
+fi
+
 # Links of an earlier run; files of yours are left alone.
 find photos cutouts -maxdepth 1 -type l -exec rm {} +
 
 # Photographs: one file a motif, the largest. Several sizes, crops or colours of one picture would end up on both sides
 # of the split into training and held-out.
-find packages -type f -size +59999c \( -name '*.jpg' -o -name '*.jpeg' -o -name '*.png' -o -name '*.webp' \) \
+find packages -type f \( -size +59999c -o -path "$inside/*" \) \( -name '*.jpg' -o -name '*.jpeg' -o -name '*.png' -o -name '*.webp' \) \
     ! -path '*/tuxpaint/*' ! -path '*/html/*' ! -name 'screenshot*' -printf '%s\t%p\n' | sort -t "$(printf '\t')" -k1,1nr -k2 |
     awk -F '\t' '{
         motif = $2

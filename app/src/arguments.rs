@@ -291,6 +291,9 @@ pub struct EvalModelOptions {
     /// Share of the correction's fine part that is shown, instead of the checkpoint's, 0 to 1.
     #[arg(long)]
     pub fine_correction: Option<f32>,
+    /// Share of the fine part that is shown at the rim of a hole all the same, instead of the checkpoint's, 0 to 1.
+    #[arg(long)]
+    pub rim_correction: Option<f32>,
     #[command(flatten)]
     pub folders: PictureFolders,
 }

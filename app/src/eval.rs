@@ -31,7 +31,12 @@ fn model(options: &EvalModelOptions) -> anyhow::Result<()> {
         checkpoint.dit.config.noise_levels = levels.clone();
     }
     let config = &mut checkpoint.dit.config;
-    for (share, to) in [(options.correction, &mut config.correction), (options.fine_correction, &mut config.fine_correction)] {
+    let shares = [
+        (options.correction, &mut config.correction),
+        (options.fine_correction, &mut config.fine_correction),
+        (options.rim_correction, &mut config.rim_correction),
+    ];
+    for (share, to) in shares {
         *to = share.unwrap_or(*to);
     }
     checkpoint.dit.config.validate()?;

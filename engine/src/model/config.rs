@@ -62,6 +62,10 @@ pub struct Config {
     /// Share of the correction's fine part that is shown, 0..1. A net that is unsure answers with an average, which measures well and
     /// looks soft: below 1, the guide's own texture stays and the model decides tone and shading.
     pub fine_correction: f32,
+    /// Share of what `fine_correction` holds back that is shown at the rim of a hole, 0..1; less further in, none a cell away from what the
+    /// source shows. At the rim the network sees what it continues: there its fine part is right, not an average.
+    #[serde(default)]
+    pub rim_correction: f32,
     /// Share of the correction that covered pixels may get, 0..1: 0 until it measures better than the guide there.
     pub covered_correction: f32,
 }
@@ -111,6 +115,7 @@ impl Config {
             noise_levels: vec![1.0],
             correction: 1.0,
             fine_correction: 0.0,
+            rim_correction: 0.0,
             covered_correction: 0.0,
         }
     }
@@ -208,9 +213,12 @@ impl Config {
         if self.noise_levels.is_empty() || !falling || self.noise_levels.iter().any(|t| !(*t > 0.0 && *t <= 1.0)) {
             return Err(Error::field("noise_levels", "must fall from at most 1 and stay above 0"));
         }
-        for (name, share) in
-            [("correction", self.correction), ("fine_correction", self.fine_correction), ("covered_correction", self.covered_correction)]
-        {
+        for (name, share) in [
+            ("correction", self.correction),
+            ("fine_correction", self.fine_correction),
+            ("rim_correction", self.rim_correction),
+            ("covered_correction", self.covered_correction),
+        ] {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Error::field(name, format!("is {share}; it must be between 0 and 1")));
             }

@@ -14,6 +14,8 @@ use crate::picture::{Picture, Sample};
 use crate::stream::session::Chunk;
 use rayon::prelude::*;
 
+/// How fast the rim's share falls with the share of the surroundings that was not seen.
+const RIM_FALL: f32 = 2.0;
 /// Uncovered share below which a mean over it says nothing.
 const LEAST_SHARE: f32 = 1e-3;
 
@@ -148,9 +150,10 @@ impl Composer {
         });
     }
 
-    /// Guide plus correction; of what the correction holds beyond the resolution of cells only the share `fine_correction`.
+    /// Guide plus correction; of what the correction holds beyond the resolution of cells only the share `fine_correction`, and more of it at rims.
     fn show(&mut self, config: &Config, condition: &Condition, [across, down]: [Axis; 2], frames: &mut [Picture]) {
-        let (cell, n, fine) = (config.cell_px, config.patch_len(), config.fine_correction);
+        let (cell, n) = (config.cell_px, config.patch_len());
+        let (fine, rim) = (config.fine_correction, (1.0 - config.fine_correction) * config.rim_correction);
         self.between.clear();
         self.between.extend((0..across.length).map(|x| across.between(x)));
         let Self { active, correction, coarse, between, .. } = &*self;
@@ -179,7 +182,7 @@ impl Composer {
                                 let uncovered = &condition.uncovered[start / 3..][..cell];
                                 let between = &between[column * cell..][..shown.len()];
                                 for (x, (left, right, f)) in between.iter().enumerate() {
-                                    let mut broad = own[x];
+                                    let (mut broad, mut fine) = (own[x], fine);
                                     if fine < 1.0 {
                                         let mean = |row: usize| {
                                             [0.0; 4].add_scaled(coarse[row + left], 1.0 - f).add_scaled(coarse[row + right], *f)
@@ -187,6 +190,7 @@ impl Composer {
                                         let mean = [0.0; 4].add_scaled(mean(above), 1.0 - weight).add_scaled(mean(below), weight);
                                         let share = uncovered[x] / mean[3].max(LEAST_SHARE);
                                         broad = [0, 1, 2].map(|c| mean[c] * share);
+                                        fine += rim * (RIM_FALL * (1.0 - mean[3])).clamp(0.0, 1.0);
                                     }
                                     shown[x] = std::array::from_fn(|c| {
                                         let correction = broad[c] + fine * (own[x][c] - broad[c]);
@@ -287,7 +291,9 @@ mod tests {
                         true => broad[c] / broad[3].max(LEAST_SHARE) * own[3],
                         false => own[c],
                     };
-                    let correction = coarse + config.fine_correction * (own[c] - coarse);
+                    let near = (2.0 * (1.0 - broad[3])).clamp(0.0, 1.0);
+                    let fine = config.fine_correction + (1.0 - config.fine_correction) * config.rim_correction * near;
+                    let correction = coarse + fine * (own[c] - coarse);
                     (guide.rgb.at(x, y)[c] + correction / 2.0).clamp(0.0, 1.0)
                 })
             })
@@ -299,10 +305,16 @@ mod tests {
     fn every_setting_and_size_gives_the_formula() {
         let (mut composer, mut frames) = (Composer::default(), Vec::new());
         for (width, height) in [(64, 32), (44, 28), (17, 33)] {
-            for (correction, fine, covered) in
-                [(1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.7, 0.4, 0.0), (0.6, 0.3, 0.8), (1.0, 1.0, 1.0), (0.0, 0.0, 1.0)]
-            {
-                let config = Config { correction, fine_correction: fine, covered_correction: covered, ..config(12) };
+            for (correction, fine, rim, covered) in [
+                (1.0, 0.0, 0.0, 0.0),
+                (1.0, 0.0, 1.0, 0.0),
+                (1.0, 1.0, 0.5, 0.0),
+                (0.7, 0.4, 0.6, 0.0),
+                (0.6, 0.3, 0.2, 0.8),
+                (1.0, 1.0, 0.0, 1.0),
+                (0.0, 0.0, 0.0, 1.0),
+            ] {
+                let config = Config { correction, fine_correction: fine, rim_correction: rim, covered_correction: covered, ..config(12) };
                 let n = config.patch_len();
                 let basis = (0..12 * n).map(|i| 0.3 * number(i)).collect();
                 let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, vec![0.1; n], basis, vec![1.5; 12]);
@@ -318,7 +330,7 @@ mod tests {
                     let numbers = |picture: &Picture| picture.data.clone().into_iter().flatten().collect::<Vec<_>>();
                     let distance =
                         |a: &Picture, b: &Picture| numbers(a).iter().zip(numbers(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                    assert!(distance(shown, truth) < 2e-5, "{width}x{height} {correction} {fine} {covered}: {}", distance(shown, truth));
+                    assert!(distance(shown, truth) < 2e-5, "{width}x{height} {correction} {fine} {rim} {covered}: {}", distance(shown, truth));
                     assert!(correction == 0.0 || distance(shown, &guide.rgb) > 0.05);
                 }
             }
@@ -327,14 +339,15 @@ mod tests {
 
     #[test]
     fn tone_passes_and_texture_is_held_back() {
+        const SIDE: usize = 48;
         let texture = |x: usize| if x % 2 == 0 { 0.3 } else { -0.3 };
-        let hole = |x: usize, y: usize| (8..24).contains(&x) && (8..24).contains(&y);
-        for fine in [0.0, 0.5, 1.0] {
-            let config = Config { fine_correction: fine, ..config(Config::tiny().patch_len()) };
+        let hole = |x: usize, y: usize| (8..40).contains(&x) && (8..40).contains(&y);
+        for (fine, rim) in [(0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 1.0)] {
+            let config = Config { fine_correction: fine, rim_correction: rim, ..config(Config::tiny().patch_len()) };
             let codec = plain_codec(&config);
-            let rgb = Picture::from_fn(32, 32, |x, _| [(texture(x) + 1.0) / 2.0; 3]);
-            let coverage = Mask::from_fn(32, 32, |x, y| f32::from(u8::from(!hole(x, y))));
-            let guide = vec![GuideFrame { smooth: rgb.clone(), rgb, coverage, owner: vec![0; 1024] }; config.chunk_frames()];
+            let rgb = Picture::from_fn(SIDE, SIDE, |x, _| [(texture(x) + 1.0) / 2.0; 3]);
+            let coverage = Mask::from_fn(SIDE, SIDE, |x, y| f32::from(u8::from(!hole(x, y))));
+            let guide = vec![GuideFrame { smooth: rgb.clone(), rgb, coverage, owner: vec![0; SIDE * SIDE] }; config.chunk_frames()];
             let condition = Condition::new(&config, &codec, &guide, &vec![FramePoints::default(); guide.len()]);
             // A darker tone everywhere, and the guide's texture taken away.
             let (n, channels) = (config.patch_len(), config.output_channels());
@@ -342,10 +355,12 @@ mod tests {
                 (0..condition.unknown.len() * channels).map(|i| if i % channels < n { -0.2 - texture(i % channels / 3) } else { 0.0 });
             let chunk = Chunk { latents: Vec::new(), output: output.collect() };
             let mut frames = Vec::new();
-            Composer::default().compose(&config, &codec, &chunk, &condition, 32, 32, &mut frames);
+            Composer::default().compose(&config, &codec, &chunk, &condition, SIDE, SIDE, &mut frames);
             let at = |x: usize, y: usize| frames[1].at(x, y)[0] * 2.0 - 1.0;
-            for x in [10, 11] {
-                assert!((at(x, 16) - (texture(x) * (1.0 - fine) - 0.2)).abs() < 1e-3, "{fine}: {}", at(x, 16));
+            // More than a cell away from what is seen, and beside it.
+            for (x, fine) in [(22, fine), (23, fine), (8, fine.max(rim)), (39, fine.max(rim))] {
+                let wanted = texture(x) * (1.0 - fine) - 0.2;
+                assert!((at(x, 24) - wanted).abs() < 0.05, "{fine} {rim}, {x}: {} instead of {wanted}", at(x, 24));
             }
             assert!((at(2, 2) - texture(2)).abs() < 1e-6, "what is covered was changed");
         }

@@ -134,12 +134,25 @@ pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec
     (layers, frames, points)
 }
 
-/// A full window: the sink at the start, then, often after a gap, the rolling window and the chunk in work.
-fn frame_times(config: &Config, rng: &mut ChaCha8Rng) -> Vec<f32> {
+/// How much of a clip an example shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// A full window: the sink at the start, then, often after a gap, the rolling window and the chunk in work.
+    Window,
+    /// One chunk without a past, somewhere in the clip. Holes change little from chunk to chunk, so for the same work these show four
+    /// times as many different ones.
+    Chunk,
+}
+
+/// When the frames are of which an example is made: for one chunk alone, two, of which the first is the start.
+fn frame_times(config: &Config, extent: Extent, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let chunk = config.chunk_frames();
-    let first = if rng.random_bool(0.5) { chunk } else { rng.random_range(chunk..10 * chunk) };
-    let rest = (config.window_chunks + 1) * chunk;
-    (0..config.sink_chunks * chunk).chain(first..first + rest).map(|t| t as f32).collect()
+    let (start, rest) = match extent {
+        Extent::Window => (config.sink_chunks, config.window_chunks + 1),
+        Extent::Chunk => (1, 1),
+    };
+    let first = if rng.random_bool(0.5) { start * chunk } else { rng.random_range(start * chunk..10 * chunk) };
+    (0..start * chunk).chain(first..first + rest * chunk).map(|t| t as f32).collect()
 }
 
 /// A clip in the model's terms, before any noise.
@@ -208,10 +221,13 @@ impl Material {
 
 impl Example {
     /// The example of `seed`, of `width` x `height` pixels (multiples of a token).
-    pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, width: usize, height: usize, seed: u64) -> Self {
+    pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, extent: Extent, (width, height): (usize, usize), seed: u64) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let spec = ClipSpec { width, height, frame_times: frame_times(config, rng), seed };
-        let material = Material::new(pool, config, codec, &spec, Withheld::default());
+        let spec = ClipSpec { width, height, frame_times: frame_times(config, extent, rng), seed };
+        let mut material = Material::new(pool, config, codec, &spec, Withheld::default());
+        if extent == Extent::Chunk {
+            material = material.pick(2, &[1]);
+        }
         let levels = noise_levels(material.condition.latents / config.chunk_latents, rng);
         // What the model shows is never quite the truth, so its history must not be either.
         let faith: f32 = if rng.random_bool(0.5) { 1.0 } else { rng.random_range(0.3..1.0) };
@@ -230,7 +246,7 @@ impl Example {
 /// A level per chunk: mostly pure noise, which every chunk starts from; else anywhere, leaning to noise. In half of the examples the
 /// chunks before a random one are clean.
 fn noise_levels(chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let clean = if rng.random_bool(0.5) { rng.random_range(1..chunks) } else { 0 };
+    let clean = if chunks > 1 && rng.random_bool(0.5) { rng.random_range(1..chunks) } else { 0 };
     (0..chunks)
         .map(|i| match i < clean {
             true => 0.0,
@@ -238,4 +254,41 @@ fn noise_levels(chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
             false => 1.0 - rng.random_range(0.0f32..0.98).powi(2),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::train::pool::tests::folders;
+    use crate::train::trainer::fit_codec;
+
+    #[test]
+    fn a_chunk_alone_is_the_same_chunk_of_its_clip_and_a_window_starts_with_the_source() {
+        let (_root, photos, cutouts) = folders(12, 12);
+        let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
+        let config = Config::tiny();
+        let codec = fit_codec(&config, &pool, 1).unwrap();
+        let mut invented = 0;
+        for seed in 0..12 {
+            let [window, alone] =
+                [Extent::Window, Extent::Chunk].map(|extent| Example::new(&pool, &config, &codec, extent, (64, 64), seed));
+            let again = Example::new(&pool, &config, &codec, Extent::Chunk, (64, 64), seed);
+            assert_eq!((&alone.input.noisy, &alone.input.levels, &alone.target), (&again.input.noisy, &again.input.levels, &again.target));
+            assert_eq!((window.input.size.0, window.input.levels.len()), (config.span_latents(), config.span_latents() / config.chunk_latents));
+            assert_eq!((alone.input.size.0, alone.input.levels.len()), (config.chunk_latents, 1));
+            assert!(alone.input.levels[0] > 0.0, "nobody learns from history alone");
+            // The clip of two chunks of which the example shows the second.
+            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+            let spec = ClipSpec { width: 64, height: 64, frame_times: frame_times(&config, Extent::Chunk, rng), seed };
+            let whole = Material::new(&pool, &config, &codec, &spec, Withheld::default());
+            let half = whole.condition.channels.len() / 2;
+            assert_eq!(alone.input.condition, whole.condition.channels[half..]);
+            // Nothing has moved in the first frame, so what the guide shows there is the truth.
+            let first = config.patch_len() / config.frames_per_latent;
+            assert!(window.target[..first].iter().all(|v| v.abs() < 1e-3) && window.uncovered[..first / 3].iter().all(|u| *u == 0.0));
+            invented += alone.input.unknown.iter().filter(|unknown| **unknown).count();
+        }
+        assert!(invented > 50, "{invented}");
+    }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Smaller files are icons and previews, not photographs, bytes.
-const SMALLEST_PHOTO_FILE: u64 = 60_000;
+const SMALLEST_PHOTO_FILE: u64 = 20_000;
 /// Larger files are not read at all, bytes.
 const LARGEST_FILE: u64 = 256 << 20;
 /// Shorter side of a usable photograph, px.

@@ -9,7 +9,7 @@ use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
 use crate::train::clip::{ClipSpec, make_clip};
 use crate::train::evaluate::{Clips, FRAMES, PUBLISHED, Report, evaluate};
-use crate::train::example::Example;
+use crate::train::example::{Example, Extent};
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
 use crate::train::trainee::{Trainee, learning_rate, rates};
@@ -34,7 +34,7 @@ pub struct Settings {
     pub most_steps: Option<u64>,
     /// Largest learning rate.
     pub learning_rate: f64,
-    /// Pixels of a batch, per frame: 131072 is eight clips of 128x128.
+    /// Pixels of a batch, per frame: 131072 is eight clips of 128x128, or twice as many single chunks.
     pub batch_px: usize,
     /// Evaluation clips' width and height, px.
     pub evaluation_size: (usize, usize),
@@ -50,6 +50,8 @@ pub struct Settings {
 
 /// Picture sizes in training and how often each comes.
 const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
+/// Of so many rounds through the sizes one is of whole windows.
+const WINDOW_EVERY: u64 = 5;
 /// Steps after which the pool's working set moves on, where not all photographs fit into memory.
 pub(super) const STEPS_PER_EPOCH: u64 = 50;
 
@@ -189,8 +191,10 @@ fn spawn_workers(settings: &Settings, pool: Arc<Pool>, trainee: &Trainee, stop: 
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let (width, height) = SIZES[index as usize % SIZES.len()];
-                let count = (batch_px / (width * height)).max(1) as u64;
-                let example = |i| Example::new(&pool, &config, &codec, width, height, example_seed(seed, index, i));
+                // Whole windows teach what to do with a past; the rest of the time goes into more holes.
+                let extent = if (index / SIZES.len() as u64).is_multiple_of(WINDOW_EVERY) { Extent::Window } else { Extent::Chunk };
+                let count = (batch_px / (width * height)).max(1) as u64 * if extent == Extent::Chunk { 2 } else { 1 };
+                let example = |i| Example::new(&pool, &config, &codec, extent, (width, height), example_seed(seed, index, i));
                 if sender.send((index, (0..count).map(example).collect())).is_err() {
                     return;
                 }
@@ -288,7 +292,7 @@ mod tests {
         let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
         let settings = settings(root.path());
         let mut trainee = settings.open(&pool).unwrap();
-        let example = |i| Example::new(&pool, &trainee.config, &trainee.codec, 64, 64, i);
+        let example = |i| Example::new(&pool, &trainee.config, &trainee.codec, Extent::Window, (64, 64), i);
         let batch: Vec<Example> = (0..4).map(example).collect();
         let losses: Vec<f32> = (0..120).map(|_| settings.step(&mut trainee, &batch, 0.0).unwrap()).collect();
         assert!(losses[119] < 0.8 * losses[0], "{} -> {}", losses[0], losses[119]);
