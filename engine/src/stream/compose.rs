@@ -330,7 +330,11 @@ mod tests {
                     let numbers = |picture: &Picture| picture.data.clone().into_iter().flatten().collect::<Vec<_>>();
                     let distance =
                         |a: &Picture, b: &Picture| numbers(a).iter().zip(numbers(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                    assert!(distance(shown, truth) < 2e-5, "{width}x{height} {correction} {fine} {rim} {covered}: {}", distance(shown, truth));
+                    assert!(
+                        distance(shown, truth) < 2e-5,
+                        "{width}x{height} {correction} {fine} {rim} {covered}: {}",
+                        distance(shown, truth)
+                    );
                     assert!(correction == 0.0 || distance(shown, &guide.rgb) > 0.05);
                 }
             }

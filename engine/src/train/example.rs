@@ -275,7 +275,10 @@ mod tests {
                 [Extent::Window, Extent::Chunk].map(|extent| Example::new(&pool, &config, &codec, extent, (64, 64), seed));
             let again = Example::new(&pool, &config, &codec, Extent::Chunk, (64, 64), seed);
             assert_eq!((&alone.input.noisy, &alone.input.levels, &alone.target), (&again.input.noisy, &again.input.levels, &again.target));
-            assert_eq!((window.input.size.0, window.input.levels.len()), (config.span_latents(), config.span_latents() / config.chunk_latents));
+            assert_eq!(
+                (window.input.size.0, window.input.levels.len()),
+                (config.span_latents(), config.span_latents() / config.chunk_latents)
+            );
             assert_eq!((alone.input.size.0, alone.input.levels.len()), (config.chunk_latents, 1));
             assert!(alone.input.levels[0] > 0.0, "nobody learns from history alone");
             // The clip of two chunks of which the example shows the second.
