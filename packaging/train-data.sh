@@ -11,7 +11,7 @@ sources='gnome-backgrounds mate-backgrounds plasma-workspace-wallpapers ukui-wal
 
 say() { printf 'train-data: %s\n' "$*" >&2; }
 
-for tool in apt-get dpkg; do
+for tool in apt-get dpkg perl; do
     command -v "$tool" >/dev/null 2>&1 && continue
     say "$tool is missing: this needs Debian or Ubuntu. Elsewhere, give \`kinebrush train\` folders of your own."
     exit 1

@@ -192,8 +192,9 @@ fn spawn_workers(settings: &Settings, pool: Arc<Pool>, trainee: &Trainee, stop: 
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let (width, height) = SIZES[index as usize % SIZES.len()];
                 // Whole windows teach what to do with a past; the rest of the time goes into more holes.
-                let extent = if (index / SIZES.len() as u64).is_multiple_of(WINDOW_EVERY) { Extent::Window } else { Extent::Chunk };
-                let count = (batch_px / (width * height)).max(1) as u64 * if extent == Extent::Chunk { 2 } else { 1 };
+                let round = index / SIZES.len() as u64;
+                let (extent, times) = if round.is_multiple_of(WINDOW_EVERY) { (Extent::Window, 1) } else { (Extent::Chunk, 2) };
+                let count = times * (batch_px / (width * height)).max(1) as u64;
                 let example = |i| Example::new(&pool, &config, &codec, extent, (width, height), example_seed(seed, index, i));
                 if sender.send((index, (0..count).map(example).collect())).is_err() {
                     return;
