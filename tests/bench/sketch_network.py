@@ -123,7 +123,7 @@ class Dit(nn.Module):
         self.c, stem = c, c.stem_channels
         blocks = lambda count: {str(i): ConvBlock(stem) for i in range(count)}
         self.track_head = nn.Linear(c.raw, c.track_channels)
-        self.stem = nn.ModuleDict({"in": nn.Linear(c.latent_channels + c.plain + c.track_channels, stem), **blocks(c.stem_blocks)})
+        self.stem = nn.ModuleDict({"in": nn.Linear(c.latent_channels + c.plain + c.track_channels, stem), **blocks(c.stem_blocks), "norm": nn.RMSNorm(stem, eps=1e-6)})
         self.patch_embedding = nn.Linear(4 * stem, c.dim)
         self.time_embedding = nn.Sequential(nn.Linear(c.time_channels, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
@@ -134,10 +134,17 @@ class Dit(nn.Module):
         self.head.modulation = nn.Parameter(torch.randn(1, 2, c.dim) / math.sqrt(c.dim))
 
     def known(self, condition):
-        """The condition's share of the stem, the same in every pass of a chunk."""
-        tracks = self.track_head(condition[..., self.c.plain :])
-        weight = self.stem["in"].weight[:, self.c.latent_channels :]
-        return F.linear(torch.cat([condition[..., : self.c.plain], tracks], -1), weight, self.stem["in"].bias)
+        """What is the same in every pass of a chunk: the condition's share of the stem, and the level and spread of its guide."""
+        c, latent = self.c, self.c.latent_channels
+        guide = condition[..., :latent].unflatten(1, (-1, c.chunk_latents))
+        mean = guide.mean((2, 3, 4), keepdim=True)
+        spread = ((guide - mean).square().mean((2, 3, 4, 5), keepdim=True) + 1e-4).sqrt()
+        mean, spread = (x.repeat_interleave(c.chunk_latents, 1).squeeze(2) for x in (mean, spread))
+        smooth = (condition[..., latent : latent + c.smooth_channels] - mean[..., : c.smooth_channels]) / spread
+        tracks = self.track_head(condition[..., c.plain :])
+        rest = condition[..., latent + c.smooth_channels : c.plain]
+        inputs = torch.cat([(condition[..., :latent] - mean) / spread, smooth, rest, tracks], -1)
+        return F.linear(inputs, self.stem["in"].weight[:, latent:], self.stem["in"].bias), mean, spread
 
     def times(self, levels):
         """Of noise levels (batch, chunks or tokens): embedding (.., 1, dim) and its projection (.., 6, dim)."""
@@ -156,9 +163,12 @@ class Dit(nn.Module):
         noisy (batch, latents, rows, columns, channels)."""
         batch, latents, rows, columns, _ = noisy.shape
         width = 2 * self.c.stem_channels
-        stem = (known + F.linear(noisy * share, self.stem["in"].weight[:, : self.c.latent_channels])).flatten(0, 1)
+        known, mean, spread = known
+        noisy = (noisy - mean) / spread * share
+        stem = (known + F.linear(noisy, self.stem["in"].weight[:, : self.c.latent_channels])).flatten(0, 1)
         for i in range(self.c.stem_blocks):
             stem = self.stem[str(i)](stem)
+        stem = self.stem["norm"](stem)
         folded = stem.reshape(batch, latents, rows // 2, 2, columns // 2, width).transpose(3, 4)
         folded = folded.reshape(batch, -1, 2 * width)
         x = self.patch_embedding(folded if only is None else folded.index_select(1, only))
@@ -175,7 +185,9 @@ class Dit(nn.Module):
         x = x.reshape(-1, rows, columns, width // 2) + stem
         for i in range(self.c.head_blocks):
             x = self.head[str(i)](x)
-        return self.head.out(self.head.norm(x)).unflatten(0, (batch, latents)), after
+        out = self.head.out(self.head.norm(x)).unflatten(0, (batch, latents))
+        correction, rest = out.tensor_split([self.c.latent_channels], -1)
+        return torch.cat([correction * spread, rest], -1), after
 
     def forward(self, noisy, condition, levels, unknown, cos, sin, mask, windows=None):
         """As `step`, of levels (batch, chunks) and unknown (batch, latents, rows, columns)."""

@@ -35,6 +35,10 @@ pub struct Config {
     pub stem_channels: usize,
     /// Residual convolution blocks before the transformer.
     pub stem_blocks: usize,
+    /// Whether a chunk's latents are taken relative to its guide's level and spread, and the stem's output is normed. Without it a net
+    /// that has to answer calm and harsh pictures grows numbers so large before the transformer that nothing of the latter is heard.
+    #[serde(default)]
+    pub normed: bool,
     /// Residual convolution blocks after the transformer.
     pub head_blocks: usize,
     /// Width of the transformer.
@@ -66,7 +70,10 @@ pub struct Config {
     /// source shows. At the rim the network sees what it continues: there its fine part is right, not an average.
     #[serde(default)]
     pub rim_correction: f32,
-    /// Share of the correction that covered pixels may get, 0..1: 0 until it measures better than the guide there.
+    /// Share of the correction that covered pixels may get beside uncovered ones, in the same cell, as far as the network opens their gate.
+    #[serde(default)]
+    pub seam_correction: f32,
+    /// Share of the correction that covered pixels may get everywhere, 0..1: 0 until it measures better than the guide there.
     pub covered_correction: f32,
 }
 
@@ -102,6 +109,7 @@ impl Config {
             track_channels: 16,
             stem_channels: 96,
             stem_blocks: 1,
+            normed: true,
             head_blocks: 2,
             dim: 192,
             heads: 3,
@@ -116,6 +124,7 @@ impl Config {
             correction: 1.0,
             fine_correction: 0.0,
             rim_correction: 0.0,
+            seam_correction: 0.0,
             covered_correction: 0.0,
         }
     }
@@ -217,6 +226,7 @@ impl Config {
             ("correction", self.correction),
             ("fine_correction", self.fine_correction),
             ("rim_correction", self.rim_correction),
+            ("seam_correction", self.seam_correction),
             ("covered_correction", self.covered_correction),
         ] {
             if !(0.0..=1.0).contains(&share) {

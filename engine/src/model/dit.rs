@@ -10,6 +10,7 @@
 use crate::error::Result;
 use crate::model::activity::Activity;
 use crate::model::config::Config;
+use crate::model::contrast;
 use crate::model::kv_window::KvWindow;
 use crate::model::ops::{self, Visibility};
 use crate::model::parameters::{Init, Parameters};
@@ -136,6 +137,7 @@ pub struct Dit {
     pub(super) track_head: Linear,
     pub(super) stem: Linear,
     pub(super) stem_blocks: Vec<ConvBlock>,
+    pub(super) stem_norm: Option<Tensor>,
     pub(super) patch_embedding: Linear,
     pub(super) time: [Linear; 3],
     pub(super) blocks: Vec<Block>,
@@ -161,6 +163,7 @@ impl Dit {
             track_head: Linear::scaled(p, "track_head", config.raw_track_channels(), config.track_channels)?,
             stem: Linear::scaled(&stem, "in", input, c)?,
             stem_blocks: (0..config.stem_blocks).map(|i| ConvBlock::new(c, &stem.pp(i))).collect::<Result<_>>()?,
+            stem_norm: config.normed.then(|| stem.get("norm.weight", &[c], Init::Ones)).transpose()?,
             patch_embedding: Linear::scaled(p, "patch_embedding", 4 * c, d)?,
             time: [
                 Linear::new(&embedding, "0", config.time_channels, d, Init::Normal(0.02))?,
@@ -231,15 +234,29 @@ impl Dit {
         let by_cell = |values: Vec<f32>| Tensor::from_vec(values, (batch, latents, rows, columns, 1), device);
         let level = levels.iter().flat_map(|t| std::iter::repeat_n(*t, unknown.len() / groups));
         let share = unknown.iter().zip(level).map(|(unknown, t)| if *unknown { 1.0 - t } else { 1.0 }).collect();
-        let noisy = noisy.broadcast_mul(&by_cell(share)?)?;
         let c = self.config.stem_channels;
         let cells = batch * latents;
+        let by_chunk = |x: &Tensor| x.reshape((groups, unknown.len() / groups, ()));
+        let [channels, smooth] = [self.config.latent_channels, self.config.smooth_channels];
         let plain = self.config.condition_channels() - self.config.raw_track_channels();
         let tracks = self.track_head.forward(&condition.narrow(4, plain, self.config.raw_track_channels())?)?;
-        let input = Tensor::cat(&[&noisy, &condition.narrow(4, 0, plain)?, &tracks], 4)?;
+        let noisy = by_chunk(noisy)?;
+        let [guide, smooth, rest] = [(0, channels), (channels, smooth), (channels + smooth, plain - channels - smooth)]
+            .map(|(first, count)| condition.narrow(4, first, count).and_then(|x| by_chunk(&x)));
+        let (guide, smooth, rest) = (guide?, smooth?, rest?);
+        let contrast = if self.config.normed { Some(contrast::of(&guide)?) } else { None };
+        let relative = |x: Tensor| match &contrast {
+            Some((mean, spread)) => x.broadcast_sub(&mean.narrow(2, 0, x.dim(2)?)?)?.broadcast_div(spread),
+            None => Ok(x),
+        };
+        let noisy = relative(noisy)?.broadcast_mul(&by_chunk(&by_cell(share)?)?)?;
+        let input = Tensor::cat(&[&noisy, &relative(guide)?, &relative(smooth)?, &rest, &by_chunk(&tracks)?], 2)?;
         let mut stem = self.stem.forward(&input)?.reshape((cells, rows, columns, c))?;
         for block in &self.stem_blocks {
             stem = block.forward(&stem)?;
+        }
+        if let Some(weight) = &self.stem_norm {
+            stem = ops::rms_norm(&stem, weight)?;
         }
 
         let folded = stem.reshape((cells, rows / 2, 2, columns / 2, 2 * c))?.transpose(2, 3)?.contiguous()?;
@@ -252,7 +269,7 @@ impl Dit {
             Past::Whole { causal: false, .. } => Visibility::All,
             _ => Visibility::Chunks { len, active: &active },
         };
-        let (embedding, time) = self.time_of_tokens(levels, &activity.active, &noisy)?;
+        let (embedding, time) = self.time_of_tokens(levels, &activity.active, &input)?;
         let (embedding, time) = (embedding.reshape((batch, tokens, 1, ()))?, time.reshape((batch, tokens, 6, ()))?);
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, &time, visible, layer, past)?;
@@ -266,7 +283,10 @@ impl Dit {
         for block in &self.head_blocks {
             x = block.forward(&x)?;
         }
-        let x = self.out.forward(&ops::rms_norm(&x, &self.out_norm)?)?;
+        let mut x = by_chunk(&self.out.forward(&ops::rms_norm(&x, &self.out_norm)?)?)?;
+        if let Some((_, spread)) = &contrast {
+            x = Tensor::cat(&[&x.narrow(2, 0, channels)?.broadcast_mul(spread)?, &x.narrow(2, channels, 2)?], 2)?;
+        }
         let x = x.reshape((batch, latents, rows, columns, self.config.output_channels()))?;
         if self.config.covered_correction > 0.0 {
             return Ok(x);

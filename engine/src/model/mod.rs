@@ -5,6 +5,7 @@ pub mod activity;
 pub mod checkpoint;
 pub mod codec;
 pub mod config;
+pub mod contrast;
 pub mod cost;
 pub mod depth_anything;
 pub mod device;

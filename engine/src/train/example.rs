@@ -228,7 +228,7 @@ impl Example {
         if extent == Extent::Chunk {
             material = material.pick(2, &[1]);
         }
-        let levels = noise_levels(material.condition.latents / config.chunk_latents, rng);
+        let levels = noise_levels(config, material.condition.latents / config.chunk_latents, rng);
         // What the model shows is never quite the truth, so its history must not be either.
         let faith: f32 = if rng.random_bool(0.5) { 1.0 } else { rng.random_range(0.3..1.0) };
         let mut latents = material.clean.clone();
@@ -243,14 +243,14 @@ impl Example {
     }
 }
 
-/// A level per chunk: mostly pure noise, which every chunk starts from; else anywhere, leaning to noise. In half of the examples the
-/// chunks before a random one are clean.
-fn noise_levels(chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+/// A level per chunk: pure noise, which every chunk starts from; for a sampler of several steps now and then anywhere, leaning to noise. In
+/// half of the examples the chunks before a random one are clean.
+fn noise_levels(config: &Config, chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     let clean = if chunks > 1 && rng.random_bool(0.5) { rng.random_range(1..chunks) } else { 0 };
     (0..chunks)
         .map(|i| match i < clean {
             true => 0.0,
-            false if rng.random_bool(0.75) => 1.0,
+            false if config.noise_levels.len() == 1 || rng.random_bool(0.75) => 1.0,
             false => 1.0 - rng.random_range(0.0f32..0.98).powi(2),
         })
         .collect()

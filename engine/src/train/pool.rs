@@ -213,7 +213,7 @@ impl Found {
             Error::file(first, format!("no usable {what} for this split in the {} folder(s) given: {census}. Add folders.", dirs.len()))
         };
         if census.photos == 0 {
-            return Err(nothing(&self.photo_dirs, "photograph (JPEG, PNG or WebP, 60 kB and 320 px at least)"));
+            return Err(nothing(&self.photo_dirs, "photograph (JPEG, PNG or WebP, 20 kB and 320 px at least)"));
         }
         if census.cutouts == 0 && !self.cutout_dirs.is_empty() {
             return Err(nothing(&self.cutout_dirs, "cut-out (PNG or WebP with a transparent surround)"));

@@ -22,7 +22,7 @@ const LARGEST_FILE: u64 = 256 << 20;
 /// Shorter side of a usable photograph, px.
 const SMALLEST_PHOTO: usize = 320;
 /// Photographs longer than this are halved, px.
-const LONGEST_PHOTO: usize = 8192;
+const LONGEST_PHOTO: usize = 2560;
 /// Cut-outs longer than this are halved, px.
 const LONGEST_CUTOUT: usize = 512;
 /// Shorter side of a usable cut-out, px.

@@ -6,6 +6,7 @@ use super::weights::{Conv, Projection};
 use super::{Fused, Pass, Pool, Scratch, even, narrow_rows};
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::kernels::panels::multiply;
+use crate::model::contrast::Contrast;
 use rayon::prelude::*;
 
 /// `to = sums + bias`.
@@ -126,6 +127,11 @@ impl<I: Isa> Fused<I> {
     pub(super) fn know(&mut self, condition: &[f32]) {
         let (isa, weights, pool, columns) = (self.isa, &self.weights.stem_known, &self.pool, self.size.columns);
         let (c, channels, rows) = (self.config.stem_channels, self.config.condition_channels(), self.size.rows);
+        let (guide, both) = (self.config.latent_channels, self.config.latent_channels + self.config.smooth_channels);
+        if let Some(contrast) = &mut self.contrast {
+            contrast.refill(condition, channels, guide);
+        }
+        let contrast = &self.contrast;
         self.known.each_row(|latent, row, known| {
             let scratch = &mut *pool.take();
             let cells = &condition[(latent * rows + row) * columns * channels..][..columns * channels];
@@ -134,7 +140,17 @@ impl<I: Isa> Fused<I> {
                 isa.vectorize(
                     #[inline(always)]
                     || {
-                        narrow_rows(isa, cells, channels, &mut scratch.input, stride);
+                        if let Some(contrast) = contrast {
+                            let line = &mut scratch.line[..channels];
+                            for (cell, input) in cells.chunks_exact(channels).zip(scratch.input.chunks_mut(stride)) {
+                                line.copy_from_slice(cell);
+                                contrast.apply(&mut line[..guide]);
+                                contrast.apply(&mut line[guide..both]);
+                                isa.narrow(line, &mut input[..channels]);
+                            }
+                        } else {
+                            narrow_rows(isa, cells, channels, &mut scratch.input, stride);
+                        }
                         let count = known.len() / c;
                         multiply(
                             isa,
@@ -164,8 +180,9 @@ impl<I: Isa> Fused<I> {
         let all = Area::all(size, &self.activity.distance);
         let near = |within: usize| if pass.first { all } else { all.near(within) };
         let reach = 2 * self.config.stem_blocks;
+        let contrast = &self.contrast;
         each_row(&mut self.known, &mut self.cells, |latent, row, known, cells| {
-            let Scratch { input, sums, .. } = &mut *pool.take();
+            let Scratch { input, line, sums, .. } = &mut *pool.take();
             near(reach)
                 .pieces(latent, row)
                 .for_each(|piece| cells[piece.start * c..piece.end * c].copy_from_slice(&known[piece.start * c..piece.end * c]));
@@ -176,13 +193,17 @@ impl<I: Isa> Fused<I> {
                 || {
                     let stride = even(latent_channels);
                     for piece in near(0).pieces(latent, row).filter(|piece| piece.clone().any(|column| share(column) > 0.0)) {
-                        narrow_rows(
-                            isa,
-                            &noisy[piece.start * latent_channels..piece.end * latent_channels],
-                            latent_channels,
-                            input,
-                            stride,
-                        );
+                        let noisy = &noisy[piece.start * latent_channels..piece.end * latent_channels];
+                        if let Some(contrast) = contrast {
+                            let line = &mut line[..latent_channels];
+                            for (noisy, input) in noisy.chunks_exact(latent_channels).zip(input.chunks_mut(stride)) {
+                                line.copy_from_slice(noisy);
+                                contrast.apply(line);
+                                isa.narrow(line, &mut input[..latent_channels]);
+                            }
+                        } else {
+                            narrow_rows(isa, noisy, latent_channels, input, stride);
+                        }
                         multiply(
                             isa,
                             piece.len(),
@@ -209,6 +230,13 @@ impl<I: Isa> Fused<I> {
         for (block, (weights, between)) in weights.stem_blocks.iter().zip(&mut self.stem).enumerate() {
             residual(isa, pool, weights, [near(2 * block), near(2 * block + 1), near(reach)], between, &mut self.cells);
         }
+        let Some(norm) = &weights.stem_norm else { return };
+        self.cells.each_row(|latent, row, cells| {
+            isa.vectorize(
+                #[inline(always)]
+                || near(reach).pieces(latent, row).flatten().for_each(|cell| rms_norm(&mut cells[cell * c..][..c], norm, 1.0)),
+            );
+        });
     }
 
     /// The end of a pass: the transformer's share added to the cells, convolutions, and the output (cells, output_channels) of the cells
@@ -235,6 +263,7 @@ impl<I: Isa> Fused<I> {
         }
         let out = &weights.out;
         let width = out.panels.columns();
+        let (latent_channels, spread) = (self.config.latent_channels, self.contrast.as_ref().map(Contrast::spread));
         output.par_chunks_mut(size.columns * width).enumerate().for_each(|(index, output)| {
             let (latent, row) = (index / size.rows, index % size.rows);
             let Scratch { input, line, sums, .. } = &mut *pool.take();
@@ -259,7 +288,12 @@ impl<I: Isa> Fused<I> {
                             #[inline(always)]
                             |first, columns, sums| {
                                 for (column, sums) in piece.clone().zip(sums.chunks_exact(COLUMNS)) {
-                                    set(&mut output[column * width + first..][..columns], sums, &out.bias[first..]);
+                                    let output = &mut output[column * width..][..width];
+                                    set(&mut output[first..first + columns], sums, &out.bias[first..]);
+                                    if let Some(spread) = spread {
+                                        let correction = first.min(latent_channels)..(first + columns).min(latent_channels);
+                                        output[correction].iter_mut().for_each(|v| *v *= spread);
+                                    }
                                 }
                             },
                         );

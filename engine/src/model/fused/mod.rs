@@ -19,6 +19,7 @@ use crate::kernels::aligned::Aligned;
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::model::activity::Activity;
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
 use crate::model::dit::Dit;
 use crate::model::network::{Network, Saved, foreign};
 use cells::Between;
@@ -104,6 +105,7 @@ pub struct Fused<I: Isa> {
     window: Window<I>,
     pool: Pool<I>,
     activity: Activity,
+    contrast: Option<Contrast>,
     /// Whether a pass over the chunk in work was made.
     begun: bool,
     /// The stem's first layer without what is noisy, the same in every pass of a chunk.
@@ -136,6 +138,7 @@ impl<I: Isa> Fused<I> {
             pool: Pool::new(&config, &window),
             window,
             activity: Activity::new(&config, &vec![false; size.cells()], rows, columns),
+            contrast: config.normed.then(Contrast::default),
             begun: false,
             known: Plane::new(size, c),
             cells: Plane::new(size, c),

@@ -13,6 +13,7 @@ use super::product::{Held, Matrix, WeightGradient, weight_gradients};
 use super::stem::{add_unfolded, fold};
 use crate::error::Result;
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -22,6 +23,7 @@ pub(super) struct Head {
     pub blocks: Vec<ConvBlock>,
     norm: usize,
     out: Linear,
+    latent: usize,
 }
 
 /// Rows are cells, or tokens where said.
@@ -69,6 +71,7 @@ impl Head {
             blocks: (0..config.head_blocks).map(|i| ConvBlock::new(c, names, &format!("head.{i}"))).collect::<Result<_>>()?,
             norm: names.find("head.norm.weight", c)?,
             out: names.linear("head.out", c, config.output_channels())?,
+            latent: config.latent_channels,
         })
     }
 
@@ -118,7 +121,16 @@ impl Head {
     }
 
     /// What the last of `saved.stream` makes, (cells, output_channels); zero in dead pictures and in cells that are not `shown`.
-    pub fn output(&self, g: Geometry, values: &[Vec<f32>], live: &[bool], shown: &[bool], saved: &mut Saved, out: &mut Vec<f32>) {
+    pub fn output(
+        &self,
+        g: Geometry,
+        values: &[Vec<f32>],
+        live: &[bool],
+        shown: &[bool],
+        contrasts: &[Contrast],
+        saved: &mut Saved,
+        out: &mut Vec<f32>,
+    ) {
         let (c, pictures) = (self.out.from, g.pictures());
         let Saved { stream, normed, .. } = saved;
         let x = &stream[self.blocks.len()];
@@ -130,6 +142,7 @@ impl Head {
             }
             rms_norm(part(x, i, pictures), &values[self.norm], normed);
             self.out.forward(values, Matrix(normed, c), out);
+            self.spread(contrasts.get(i / g.chunk_latents), out);
             confine(out, &shown[i * g.picture_cells()..][..g.picture_cells()]);
         });
     }
@@ -141,6 +154,7 @@ impl Head {
         values: &[Vec<f32>],
         live: &[bool],
         shown: &[bool],
+        contrasts: &[Contrast],
         objective: &Objective,
         saved: &mut Saved,
         dx: &mut [f32],
@@ -168,10 +182,13 @@ impl Head {
             let (dnorm, dbias) = sums.split_at_mut(c);
             rms_norm(x, &values[self.norm], normed);
             self.out.forward(values, Matrix(normed, c), out);
+            let contrast = contrasts.get(i / g.chunk_latents);
+            self.spread(contrast, out);
             let shown = &shown[i * g.picture_cells()..][..g.picture_cells()];
             confine(out, shown);
             *loss = objective(i, out);
             confine(out, shown);
+            self.spread(contrast, out);
             add_columns(out, dbias);
             self.out.backward(values, Matrix(out, width), dnormed, Held::Replaced);
             rms_norm_backward(x, &values[self.norm], dnormed, dx, dnorm);
@@ -184,6 +201,12 @@ impl Head {
             WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
         weight_gradients([gradient]);
         losses.iter().sum()
+    }
+
+    /// Corrections times the spread of their chunk; for what the last layer gives and for its gradient.
+    fn spread(&self, contrast: Option<&Contrast>, out: &mut [f32]) {
+        let Some(spread) = contrast.map(Contrast::spread) else { return };
+        out.chunks_exact_mut(self.out.to).for_each(|row| row[..self.latent].iter_mut().for_each(|v| *v *= spread));
     }
 
     /// From the gradient of `saved.stream[0]` to that of the tokens, zero in dead pictures; adds to that of the embedding.

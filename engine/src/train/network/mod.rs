@@ -176,7 +176,8 @@ impl Network {
     /// What the network says to a batch, (cells, output_channels); zero where the noise level is 0, and where nothing of it is shown.
     pub fn output(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, out: &mut Vec<f32>) -> Result<()> {
         let g = self.forward(values, batch, sight)?;
-        self.head.output(g, values, &self.kept.live[1], &self.kept.shown, &mut self.kept.head, out);
+        let Kept { live, shown, stem, head, .. } = &mut self.kept;
+        self.head.output(g, values, &live[1], shown, &stem.contrasts, head, out);
         Ok(())
     }
 
@@ -214,6 +215,7 @@ impl Network {
             let (before, after) = stem_kept.stream.split_at_mut(i + 1);
             block.forward(g, values, &kept.every[1], &before[i], &mut stem_kept.blocks[i], conv_scratch, &mut after[0]);
         }
+        stem.finish(values, stem_kept);
         stream.iter_mut().for_each(|buffer| fit(buffer, g.tokens() * config.dim));
         stem.embed(g, values, stem_kept, &mut stream[0]);
         let levels = Levels { geometry: g, active: &kept.activity.active };
@@ -223,8 +225,7 @@ impl Network {
             let live = live_in(config, &kept.live, &kept.every, i);
             block.forward(pass, live, &before[i], &mut blocks_kept[i], block_scratch, &mut after[0]);
         }
-        let stem_out = &stem_kept.stream[config.stem_blocks];
-        head.forward(levels, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem_out, head_kept);
+        head.forward(levels, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem.output(stem_kept), head_kept);
         for (i, block) in head.blocks.iter().enumerate() {
             let (before, after) = head_kept.stream.split_at_mut(i + 1);
             block.forward(g, values, &kept.live[1], &before[i], &mut head_kept.blocks[i], conv_scratch, &mut after[0]);
@@ -255,7 +256,7 @@ impl Network {
         let levels = Levels { geometry: g, active: &activity.active };
         fit(dcells, g.cells() * config.stem_channels);
         fit(dtokens, g.tokens() * config.dim);
-        let loss = head.loss(g, values, &live[1], shown, objective, head_kept, dcells, gradients);
+        let loss = head.loss(g, values, &live[1], shown, &stem_kept.contrasts, objective, head_kept, dcells, gradients);
         for (i, block) in head.blocks.iter().enumerate().rev() {
             let (x, saved) = (&head_kept.stream[i], &mut head_kept.blocks[i]);
             block.backward(g, values, &live[1], x, saved, conv_scratch, dcells, gradients);
@@ -270,6 +271,7 @@ impl Network {
         }
         // The stem is seen by the head too: what came back from there is in `dcells`.
         stem.embed_backward(g, values, stem_kept, dtokens, dcells, gradients);
+        stem.finish_backward(values, stem_kept, dcells, gradients);
         for (i, block) in stem.blocks.iter().enumerate().rev() {
             let (x, saved) = (&stem_kept.stream[i], &mut stem_kept.blocks[i]);
             block.backward(g, values, &every[1], x, saved, conv_scratch, dcells, gradients);

@@ -6,19 +6,25 @@
 use super::conv_block::{self, ConvBlock};
 use super::geometry::{Geometry, fit};
 use super::linear::{Linear, Names};
-use super::ops::{add, add_columns, cut, part, sum_rows};
+use super::ops::{add, add_columns, cut, part, rms_norm, rms_norm_backward, sum_rows};
 use super::product::{Held, Matrix, Target, WeightGradient, nn, tn, weight_gradients};
 use crate::error::Result;
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
 use crate::train::example::Input;
 use rayon::prelude::*;
+
+/// Cells whose norm one task takes.
+const ROWS: usize = 512;
 
 pub(super) struct Stem {
     track_head: Linear,
     first: Linear,
     pub blocks: Vec<ConvBlock>,
     patch: Linear,
+    norm: Option<usize>,
     latent: usize,
+    smooth: usize,
     plain: usize,
 }
 
@@ -30,6 +36,11 @@ pub(super) struct Saved {
     /// What each convolution block sees, and what the last one gives.
     pub stream: Vec<Vec<f32>>,
     pub blocks: Vec<conv_block::Saved>,
+    /// The last of `stream`, normed.
+    normed: Vec<f32>,
+    dnormed: Vec<f32>,
+    /// Level and spread of each group, if the network takes its input relative to them.
+    pub contrasts: Vec<Contrast>,
     /// Four cells' channels per token.
     folded: Vec<f32>,
     /// Gradient of `folded`.
@@ -45,7 +56,7 @@ impl Saved {
     }
 
     pub fn buffers(&self) -> impl Iterator<Item = &Vec<f32>> {
-        let own = [&self.input, &self.folded, &self.dfolded, &self.dtracks, &self.sums, &self.total];
+        let own = [&self.input, &self.normed, &self.dnormed, &self.folded, &self.dfolded, &self.dtracks, &self.sums, &self.total];
         own.into_iter().chain(&self.stream).chain(self.blocks.iter().flat_map(|b| b.buffers()))
     }
 }
@@ -59,7 +70,9 @@ impl Stem {
             first: names.linear("stem.in", config.latent_channels + plain + config.track_channels, c)?,
             blocks: (0..config.stem_blocks).map(|i| ConvBlock::new(c, names, &format!("stem.{i}"))).collect::<Result<_>>()?,
             patch: names.linear("patch_embedding", 4 * c, config.dim)?,
+            norm: config.normed.then(|| names.find("stem.norm.weight", c)).transpose()?,
             latent: config.latent_channels,
+            smooth: config.smooth_channels,
             plain,
         })
     }
@@ -83,6 +96,14 @@ impl Stem {
         let (cells, width, latent) = (g.picture_cells(), self.first.from, self.latent);
         fit(&mut saved.input, g.cells() * width);
         saved.stream.iter_mut().for_each(|buffer| fit(buffer, g.cells() * self.first.to));
+        let chunk = g.chunk_latents * cells;
+        saved.contrasts.resize(if self.norm.is_some() { g.groups() } else { 0 }, Contrast::default());
+        saved.contrasts.par_iter_mut().enumerate().for_each(|(group, contrast)| {
+            let groups = g.groups() / g.clips;
+            let condition = self.condition(batch[group / groups]);
+            contrast.refill(&condition.0[group % groups * chunk * condition.1..][..chunk * condition.1], condition.1, latent);
+        });
+        let contrasts = &saved.contrasts;
         let parts = cut(g.pictures(), [&mut saved.input, &mut saved.stream[0]]);
         parts.into_par_iter().with_max_len(1).enumerate().for_each(|(i, [input, out])| {
             let (example, picture) = (batch[i / g.latents], i % g.latents);
@@ -92,11 +113,18 @@ impl Stem {
             let unknown = &example.unknown[picture * cells..][..cells];
             let condition = self.condition(example);
             let condition = Matrix(&condition.0[picture * cells * condition.1..][..cells * condition.1], condition.1);
+            let contrast = contrasts.get(i / g.chunk_latents);
             let sources = noisy.chunks_exact(latent).zip(unknown).zip(condition.0.chunks_exact(condition.1));
             for (input, ((noisy, unknown), condition)) in input.chunks_exact_mut(width).zip(sources) {
                 let share = if *unknown { share } else { 1.0 };
-                input.iter_mut().zip(noisy).for_each(|(to, noisy)| *to = share * noisy);
+                input[..latent].copy_from_slice(noisy);
                 input[latent..][..self.plain].copy_from_slice(&condition[..self.plain]);
+                if let Some(contrast) = contrast {
+                    contrast.apply(&mut input[..latent]);
+                    contrast.apply(&mut input[latent..2 * latent]);
+                    contrast.apply(&mut input[2 * latent..][..self.smooth]);
+                }
+                input[..latent].iter_mut().for_each(|v| *v *= share);
             }
             let tracks = Matrix(&condition.0[self.plain..], condition.1);
             self.track_head.forward_to(values, tracks, Target(&mut input[latent + self.plain..], width), cells);
@@ -104,18 +132,52 @@ impl Stem {
         });
     }
 
-    /// Tokens (tokens, dim) from the last of `saved.stream`.
+    /// Norms the last of `saved.stream`.
+    pub fn finish(&self, values: &[Vec<f32>], saved: &mut Saved) {
+        let Saved { stream, normed, .. } = saved;
+        let x = &stream[self.blocks.len()];
+        let Some(norm) = self.norm else { return };
+        fit(normed, x.len());
+        let c = self.first.to;
+        normed.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c)).for_each(|(normed, x)| rms_norm(x, &values[norm], normed));
+    }
+
+    /// What the transformer and the head see, (cells, c).
+    pub fn output<'a>(&self, saved: &'a Saved) -> &'a [f32] {
+        if self.norm.is_some() { &saved.normed } else { &saved.stream[self.blocks.len()] }
+    }
+
+    /// Turns `dcells`, the gradient of [`Stem::output`], into that of the last of `saved.stream`.
+    pub fn finish_backward(&self, values: &[Vec<f32>], saved: &mut Saved, dcells: &mut [f32], gradients: &mut [Vec<f32>]) {
+        let Some(norm) = self.norm else { return };
+        let Saved { stream, dnormed, sums, .. } = saved;
+        let (x, c) = (&stream[self.blocks.len()], self.first.to);
+        fit(dnormed, ROWS * c * dcells.len().div_ceil(ROWS * c));
+        fit(sums, c * dcells.len().div_ceil(ROWS * c));
+        sums.fill(0.0);
+        let parts = dcells.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c)).zip(dnormed.par_chunks_mut(ROWS * c));
+        parts.zip(sums.par_chunks_mut(c)).for_each(|(((dx, x), dy), dweight)| {
+            let dy = &mut dy[..dx.len()];
+            dy.copy_from_slice(dx);
+            dx.fill(0.0);
+            rms_norm_backward(x, &values[norm], dy, dx, dweight);
+        });
+        sum_rows(sums, &mut gradients[norm]);
+    }
+
+    /// Tokens (tokens, dim) from [`Stem::output`].
     pub fn embed(&self, g: Geometry, values: &[Vec<f32>], saved: &mut Saved, tokens: &mut [f32]) {
-        let Saved { stream, folded, .. } = saved;
-        let stem = &stream[self.blocks.len()];
-        fit(folded, stem.len());
-        cut(g.pictures(), [folded, tokens]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [folded, tokens])| {
+        let mut folded = std::mem::take(&mut saved.folded);
+        let stem = self.output(saved);
+        fit(&mut folded, stem.len());
+        cut(g.pictures(), [&mut folded, tokens]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [folded, tokens])| {
             fold(g, part(stem, i, g.pictures()), folded);
             self.patch.forward(values, Matrix(folded, self.patch.from), tokens);
         });
+        saved.folded = folded;
     }
 
-    /// Adds the gradient that comes through the tokens to `dstem`, that of the last of `saved.stream`.
+    /// Adds the gradient that comes through the tokens to `dstem`, that of [`Stem::output`].
     pub fn embed_backward(
         &self,
         g: Geometry,
