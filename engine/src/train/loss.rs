@@ -1,6 +1,6 @@
-//! The training loss: squared error of the shown pixels, where the correction is confined exactly as a session confines it, as a share of
-//! what the guide's error is in the same clip: calm pictures, where a small fault is seen at once, count as much as wild ones, as they
-//! do in a mean of decibels.
+//! The training loss: squared error of the shown pixels, where the correction is confined exactly as a session confines it. Its logarithm
+//! against the guide's is meant over clips, as decibels are in an evaluation: calm pictures, where a small fault is seen at once, count as
+//! much as wild ones, and no clip pulls harder for being far off.
 //!
 //! Invariant: value and gradient agree with the plain formula (finite differences in the tests below, candle's graph in those of
 //! `network`). Both come out of one pass: the decoded correction is four times larger than the latents and is never kept.

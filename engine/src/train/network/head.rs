@@ -2,7 +2,6 @@
 //!
 //! Invariant: agrees with the second half of `model::dit::Dit::forward`. Guarded by `tests.rs`.
 
-use super::Objective;
 use super::block::ranges;
 use super::conv_block::{self, ConvBlock};
 use super::geometry::{Geometry, fit};
@@ -11,6 +10,7 @@ use super::linear::{Linear, Names};
 use super::ops::{add, add_columns, cut, norm_modulate, norm_modulate_backward, part, rms_norm, rms_norm_backward, sum_rows};
 use super::product::{Held, Matrix, WeightGradient, weight_gradients};
 use super::stem::{add_unfolded, fold};
+use super::{Objective, Weigh};
 use crate::error::Result;
 use crate::model::config::Config;
 use crate::model::contrast::Contrast;
@@ -155,11 +155,11 @@ impl Head {
         live: &[bool],
         shown: &[bool],
         contrasts: &[Contrast],
-        objective: &Objective,
+        (objective, weigh): (&Objective, &Weigh),
         saved: &mut Saved,
         dx: &mut [f32],
         gradients: &mut [Vec<f32>],
-    ) -> f64 {
+    ) -> Vec<f64> {
         let (c, width, pictures) = (self.out.from, self.out.to, g.pictures());
         let Saved { stream, normed, dnormed, out, sums, total, losses, .. } = saved;
         let x = &stream[self.blocks.len()];
@@ -193,6 +193,8 @@ impl Head {
             self.out.backward(values, Matrix(out, width), dnormed, Held::Replaced);
             rms_norm_backward(x, &values[self.norm], dnormed, dx, dnorm);
         });
+        let parts = cut(pictures, [&mut *out, &mut *dx, &mut *sums]).into_par_iter().zip(weigh(losses)).with_max_len(1);
+        parts.for_each(|(parts, weight)| parts.into_iter().for_each(|part| part.iter_mut().for_each(|v| *v *= weight)));
         sum_rows(sums, total);
         gradients[self.norm].copy_from_slice(&total[..c]);
         gradients[self.out.bias].copy_from_slice(&total[c..]);
@@ -200,7 +202,7 @@ impl Head {
         let gradient =
             WeightGradient { to: &mut gradients[self.out.weight], inputs: c, rows: &rows, dy: Matrix(out, width), x: Matrix(normed, c) };
         weight_gradients([gradient]);
-        losses.iter().sum()
+        losses.clone()
     }
 
     /// Corrections times the spread of their chunk; for what the last layer gives and for its gradient.

@@ -77,6 +77,9 @@ struct Kept {
 /// gradient of the loss by it; the picture's loss is returned. Called for live pictures only, on any thread.
 pub type Objective<'a> = dyn Fn(usize, &mut [f32]) -> f64 + Sync + 'a;
 
+/// From the losses of the pictures to the weights of their gradients.
+type Weigh<'a> = dyn Fn(&[f64]) -> Vec<f32> + Sync + 'a;
+
 impl Network {
     /// The network of `config`, whose parameters `optimizer` holds; an error names one that is missing or has another size.
     pub fn new(config: &Config, optimizer: &AdamW) -> Result<Self> {
@@ -132,8 +135,8 @@ impl Network {
         all.iter().map(|buffer| buffer.capacity() * size_of::<f32>()).sum()
     }
 
-    /// Loss of a batch of examples of one size, and the gradient of every parameter; `values` are the optimizer's, `decoder` is the
-    /// codec's, (latent_channels, patch_len).
+    /// Loss of a batch of examples of one size, the mean over clips of the logarithm of the error over the guide's, and the gradient of every
+    /// parameter; `values` are the optimizer's, `decoder` is the codec's, (latent_channels, patch_len).
     pub fn step(&mut self, values: &[Vec<f32>], decoder: &[f32], batch: &[Example], sight: Sight) -> Result<f32> {
         let inputs: Vec<&Input> = batch.iter().map(|example| &example.input).collect();
         let g = self.forward(values, &inputs, sight)?;
@@ -144,7 +147,6 @@ impl Network {
             return Err(Error::field("batch", "needs examples whose pixels are those of their cells"));
         }
         let at = |i: usize| (&batch[i / g.latents], i % g.latents);
-        let live = &self.kept.live[1];
         let confined = self.config.covered_correction == 0.0;
         let truth = |i: usize| {
             let (example, picture) = at(i);
@@ -153,24 +155,28 @@ impl Network {
             let (target, smooth, uncovered) = (part(&example.target), part(&example.smooth), part(&example.uncovered));
             Truth { patch, decoder, target, smooth, uncovered, shown }
         };
+        let live = &self.kept.live[1];
         let guide = |i: usize| if live[i] { truth(i).of_guide() } else { (0.0, 0.0) };
         let guides: Vec<(f64, f64)> = (0..g.pictures()).into_par_iter().map(guide).collect();
-        let scale = |clip: &[(f64, f64)]| {
-            let (error, count) = clip.iter().fold((0.0, 0.0), |sum, part| (sum.0 + part.0, sum.1 + part.1));
-            1.0 / (g.clips as f64 * (error + LEAST_ERROR * count.max(LEAST_SHARE * (cells * patch) as f64)))
+        let least =
+            |clip: &[(f64, f64)]| LEAST_ERROR * clip.iter().map(|guide| guide.1).sum::<f64>().max(LEAST_SHARE * (cells * patch) as f64);
+        let least: Vec<f64> = guides.chunks_exact(g.latents).map(least).collect();
+        let errors = |losses: &[f64]| losses.chunks_exact(g.latents).zip(&least).map(|(clip, l)| clip.iter().sum::<f64>() + l).collect();
+        // The gradient of a logarithm: over what it is taken of.
+        let weigh = |losses: &[f64]| {
+            let errors: Vec<f64> = errors(losses);
+            (0..losses.len()).map(|i| (1.0 / (g.clips as f64 * errors[i / g.latents])) as f32).collect()
         };
-        let scales: Vec<f64> = guides.chunks_exact(g.latents).map(scale).collect();
-        let loss = self.backward(g, values, &inputs, sight, &|i, out| {
-            let scale = scales[i / g.latents];
-            scale * truth(i).loss(out, scale as f32)
-        });
-        Ok(loss as f32)
+        let losses = self.backward(g, values, &inputs, sight, &|i, out| truth(i).loss(out, 1.0), &weigh);
+        let guides: Vec<f64> = errors(&guides.iter().map(|guide| guide.0).collect::<Vec<_>>());
+        Ok((errors(&losses).iter().zip(guides).map(|(error, guide)| (error / guide).ln()).sum::<f64>() / g.clips as f64) as f32)
     }
 
     /// As [`Network::step`], with any objective instead of the pixels'.
     pub fn step_towards(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, objective: &Objective) -> Result<f64> {
         let g = self.forward(values, batch, sight)?;
-        Ok(self.backward(g, values, batch, sight, objective))
+        let losses = self.backward(g, values, batch, sight, objective, &|losses| vec![1.0; losses.len()]);
+        Ok(losses.iter().sum())
     }
 
     /// What the network says to a batch, (cells, output_channels); zero where the noise level is 0, and where nothing of it is shown.
@@ -233,8 +239,17 @@ impl Network {
         Ok(g)
     }
 
-    /// From the objective back to every parameter, after [`Network::forward`] of the same batch; returns the sum of the losses.
-    fn backward(&mut self, g: Geometry, values: &[Vec<f32>], batch: &[&Input], sight: Sight, objective: &Objective) -> f64 {
+    /// From the objective back to every parameter, after [`Network::forward`] of the same batch; returns the losses of the pictures, before
+    /// `weigh` made their gradients' weights of them.
+    fn backward(
+        &mut self,
+        g: Geometry,
+        values: &[Vec<f32>],
+        batch: &[&Input],
+        sight: Sight,
+        objective: &Objective,
+        weigh: &Weigh,
+    ) -> Vec<f64> {
         let Self { config, time, stem, blocks, head, kept, gradients } = self;
         let Kept {
             time: time_kept,
@@ -256,7 +271,7 @@ impl Network {
         let levels = Levels { geometry: g, active: &activity.active };
         fit(dcells, g.cells() * config.stem_channels);
         fit(dtokens, g.tokens() * config.dim);
-        let loss = head.loss(g, values, &live[1], shown, &stem_kept.contrasts, objective, head_kept, dcells, gradients);
+        let losses = head.loss(g, values, &live[1], shown, &stem_kept.contrasts, (objective, weigh), head_kept, dcells, gradients);
         for (i, block) in head.blocks.iter().enumerate().rev() {
             let (x, saved) = (&head_kept.stream[i], &mut head_kept.blocks[i]);
             block.backward(g, values, &live[1], x, saved, conv_scratch, dcells, gradients);
@@ -278,7 +293,7 @@ impl Network {
         }
         stem.backward(g, values, batch, stem_kept, dcells, gradients);
         time.backward(values, time_kept, gradients);
-        loss
+        losses
     }
 
     /// Whether a past belongs to this network and to a pass of one chunk.
