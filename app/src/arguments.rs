@@ -294,9 +294,6 @@ pub struct EvalModelOptions {
     /// Share of the fine part that is shown at the rim of a hole all the same, instead of the checkpoint's, 0 to 1.
     #[arg(long)]
     pub rim_correction: Option<f32>,
-    /// Share of the correction that covered pixels may get beside a hole, instead of the checkpoint's, 0 to 1.
-    #[arg(long)]
-    pub seam_correction: Option<f32>,
     #[command(flatten)]
     pub folders: PictureFolders,
 }

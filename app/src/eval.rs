@@ -35,7 +35,6 @@ fn model(options: &EvalModelOptions) -> anyhow::Result<()> {
         (options.correction, &mut config.correction),
         (options.fine_correction, &mut config.fine_correction),
         (options.rim_correction, &mut config.rim_correction),
-        (options.seam_correction, &mut config.seam_correction),
     ];
     for (share, to) in shares {
         *to = share.unwrap_or(*to);

@@ -34,12 +34,12 @@ def read_ron(path):
     text = path.read_text().partition("config:")[2]
     levels = re.search(r"noise_levels: \[([^]]*)\]", text)[1]
     numbers = {name: json.loads(value) for name, value in re.findall(r"(\w+): ([\d.]+),", text)}
-    return config(noise_levels=[float(level) for level in levels.split(",") if level.strip()], **numbers)
+    return config(noise_levels=[float(level) for level in levels.split(",") if level.strip()], normed="normed: true" in text, **numbers)
 
 
 SKETCH = read_ron(MODEL / "model.ron")
 TINY = config(**vars(SKETCH) | dict(  # of tests/fixtures/make_wan_block.py
-    cell_px=4, latent_channels=12, smooth_channels=4, id_channels=8, track_channels=4, stem_channels=16, stem_blocks=1, head_blocks=1,
+    normed=True, cell_px=4, latent_channels=12, smooth_channels=4, id_channels=8, track_channels=4, stem_channels=16, stem_blocks=1, head_blocks=1,
     dim=24, heads=2, layers=2, ffn_dim=48, time_channels=16,
 ))
 
@@ -123,7 +123,9 @@ class Dit(nn.Module):
         self.c, stem = c, c.stem_channels
         blocks = lambda count: {str(i): ConvBlock(stem) for i in range(count)}
         self.track_head = nn.Linear(c.raw, c.track_channels)
-        self.stem = nn.ModuleDict({"in": nn.Linear(c.latent_channels + c.plain + c.track_channels, stem), **blocks(c.stem_blocks), "norm": nn.RMSNorm(stem, eps=1e-6)})
+        self.stem = nn.ModuleDict({"in": nn.Linear(c.latent_channels + c.plain + c.track_channels, stem), **blocks(c.stem_blocks)})
+        if c.normed:
+            self.stem["norm"] = nn.RMSNorm(stem, eps=1e-6)
         self.patch_embedding = nn.Linear(4 * stem, c.dim)
         self.time_embedding = nn.Sequential(nn.Linear(c.time_channels, c.dim), nn.SiLU(), nn.Linear(c.dim, c.dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(c.dim, 6 * c.dim))
@@ -139,6 +141,8 @@ class Dit(nn.Module):
         guide = condition[..., :latent].unflatten(1, (-1, c.chunk_latents))
         mean = guide.mean((2, 3, 4), keepdim=True)
         spread = ((guide - mean).square().mean((2, 3, 4, 5), keepdim=True) + 1e-4).sqrt()
+        if not c.normed:
+            mean, spread = torch.zeros_like(mean), torch.ones_like(spread)
         mean, spread = (x.repeat_interleave(c.chunk_latents, 1).squeeze(2) for x in (mean, spread))
         smooth = (condition[..., latent : latent + c.smooth_channels] - mean[..., : c.smooth_channels]) / spread
         tracks = self.track_head(condition[..., c.plain :])
@@ -168,7 +172,8 @@ class Dit(nn.Module):
         stem = (known + F.linear(noisy, self.stem["in"].weight[:, : self.c.latent_channels])).flatten(0, 1)
         for i in range(self.c.stem_blocks):
             stem = self.stem[str(i)](stem)
-        stem = self.stem["norm"](stem)
+        if self.c.normed:
+            stem = self.stem["norm"](stem)
         folded = stem.reshape(batch, latents, rows // 2, 2, columns // 2, width).transpose(3, 4)
         folded = folded.reshape(batch, -1, 2 * width)
         x = self.patch_embedding(folded if only is None else folded.index_select(1, only))

@@ -57,7 +57,7 @@ fn every_set_equals_the_graph_for_any_shape() {
         (Config { dim: 160, layers: 1, stem_blocks: 0, head_blocks: 0, ..Config::tiny() }, (4, 98)),
         // Heads of 136, wider than a panel; a sink alone; no sink.
         (Config { dim: 272, sink_chunks: 1, window_chunks: 0, layers: 2, ..odd }, (2, 10)),
-        (Config { sink_chunks: 0, window_chunks: 3, ..Config::tiny() }, (8, 10)),
+        (Config { sink_chunks: 0, window_chunks: 3, normed: false, ..Config::tiny() }, (8, 10)),
         // Runs of several tiles and panels.
         (Config { stem_blocks: 0, noise_levels: vec![0.5], ..Config::tiny() }, (10, 58)),
         // What is known is shown too; three steps.
@@ -110,7 +110,8 @@ fn every_set_equals_the_graph_for_any_shape() {
             // A block alone is within 5e-3; a whole network loses a little more of sixteen bits.
             let whole = config.layers > 1 || config.stem_blocks > 0;
             let bound = match precision {
-                Precision::Bf16 | Precision::Fp16 if whole => 1e-2,
+                Precision::Bf16 if whole => 2e-2,
+                Precision::Fp16 if whole => 1e-2,
                 Precision::Bf16 | Precision::Fp16 => 5e-3,
                 _ => 1e-5,
             };

@@ -70,10 +70,7 @@ pub struct Config {
     /// source shows. At the rim the network sees what it continues: there its fine part is right, not an average.
     #[serde(default)]
     pub rim_correction: f32,
-    /// Share of the correction that covered pixels may get beside uncovered ones, in the same cell, as far as the network opens their gate.
-    #[serde(default)]
-    pub seam_correction: f32,
-    /// Share of the correction that covered pixels may get everywhere, 0..1: 0 until it measures better than the guide there.
+    /// Share of the correction that covered pixels may get, 0..1: 0 until it measures better than the guide there.
     pub covered_correction: f32,
 }
 
@@ -124,7 +121,6 @@ impl Config {
             correction: 1.0,
             fine_correction: 0.0,
             rim_correction: 0.0,
-            seam_correction: 0.0,
             covered_correction: 0.0,
         }
     }
@@ -226,7 +222,6 @@ impl Config {
             ("correction", self.correction),
             ("fine_correction", self.fine_correction),
             ("rim_correction", self.rim_correction),
-            ("seam_correction", self.seam_correction),
             ("covered_correction", self.covered_correction),
         ] {
             if !(0.0..=1.0).contains(&share) {

@@ -24,8 +24,6 @@ const LEAST_SHARE: f32 = 1e-3;
 pub struct Composer {
     /// Cells that can change anything.
     active: Vec<bool>,
-    /// How far covered pixels of active cells may be corrected, 0..1.
-    gates: Vec<f32>,
     /// The network's corrections of active cells, (cells, latent_channels).
     delta: Vec<f32>,
     /// What active cells change of the guide, in pixels of -1..1, (cells, patch_len).
@@ -78,12 +76,10 @@ impl Composer {
         let (channels, n, stride) = (config.latent_channels, codec.patch_len(), config.output_channels());
         let (cells, columns) = (condition.unknown.len(), condition.columns);
         self.active.resize(cells, false);
-        self.gates.resize(cells, 0.0);
         self.delta.resize(cells * channels, 0.0);
         self.correction.resize(cells * n, 0.0);
-        let rows = self.active.par_chunks_mut(columns).zip(self.gates.par_chunks_mut(columns));
-        let rows = rows.zip(self.delta.par_chunks_mut(columns * channels)).zip(self.correction.par_chunks_mut(columns * n));
-        rows.enumerate().for_each(|(row, (((active, gates), delta), correction))| {
+        let rows = self.active.par_chunks_mut(columns).zip(self.delta.par_chunks_mut(columns * channels));
+        rows.zip(self.correction.par_chunks_mut(columns * n)).enumerate().for_each(|(row, ((active, delta), correction))| {
             let first = row * columns;
             for (cell, active) in active.iter_mut().enumerate() {
                 *active = config.correction > 0.0 && (config.covered_correction > 0.0 || condition.unknown[first + cell]);
@@ -104,12 +100,7 @@ impl Composer {
                     #[inline(always)]
                     || {
                         for (cell, patch) in range.zip(patches.chunks_exact_mut(n)) {
-                            let most = match condition.unknown[first + cell] {
-                                true => config.covered_correction.max(config.seam_correction),
-                                false => config.covered_correction,
-                            };
-                            let (lean, gate) = (output(cell)[channels], most * Dit::gate(output(cell)[channels + 1]));
-                            gates[cell] = gate;
+                            let (lean, gate) = (output(cell)[channels], config.covered_correction * Dit::gate(output(cell)[channels + 1]));
                             let smooth = &condition.smooth_patches[(first + cell) * n..][..n];
                             let uncovered = &condition.uncovered[(first + cell) * n / 3..][..n / 3];
                             for ((rgb, smooth), u) in patch.as_chunks_mut::<3>().0.iter_mut().zip(smooth.as_chunks::<3>().0).zip(uncovered)
@@ -124,11 +115,11 @@ impl Composer {
         });
     }
 
-    /// The corrections of uncovered pixels at the resolution of cells.
+    /// The corrections at the resolution of cells.
     fn average(&mut self, config: &Config, condition: &Condition, [across, down]: [Axis; 2]) {
         let (cell, n) = (config.cell_px, config.patch_len());
         self.coarse.resize(condition.latents * config.frames_per_latent * across.cells * down.cells, [0.0; 4]);
-        let (active, gates, correction) = (&self.active, &self.gates, &self.correction);
+        let (active, correction) = (&self.active, &self.correction);
         self.coarse.par_chunks_mut(across.cells).enumerate().for_each(|(index, means)| {
             let (frame, row) = (index / down.cells, index % down.cells);
             let (latent, part) = (frame / config.frames_per_latent, frame % config.frames_per_latent);
@@ -148,11 +139,8 @@ impl Composer {
                             let share = down.overlap(row, y);
                             for x in columns.0.max(cell_column * cell)..columns.1.min((cell_column + 1) * cell) {
                                 let at = start + x - cell_column * cell;
-                                let u = condition.uncovered[at];
-                                // Without what the gate let through.
-                                let part = if u > 0.0 { u / (u + (1.0 - u) * gates[index]) } else { 0.0 };
-                                let [r, g, b] = [0, 1, 2].map(|c| part * correction[3 * at + c]);
-                                sum = sum.add_scaled([r, g, b, u], share * across.overlap(column, x));
+                                let [r, g, b] = [0, 1, 2].map(|c| correction[3 * at + c]);
+                                sum = sum.add_scaled([r, g, b, condition.uncovered[at]], share * across.overlap(column, x));
                             }
                         }
                     }
@@ -282,28 +270,20 @@ mod tests {
         let (cell, n, channels) = (config.cell_px, config.patch_len(), config.latent_channels);
         let show = |(frame, guide): (usize, &GuideFrame)| {
             let (latent, part) = (frame / config.frames_per_latent, frame % config.frames_per_latent);
-            let corrections = |open: bool| {
-                Grid::from_fn(width, height, |x, y| {
-                    let index = (latent * condition.rows + y / cell) * condition.columns + x / cell;
-                    let out = &output[index * config.output_channels()..][..config.output_channels()];
-                    let most = if condition.unknown[index] {
-                        config.seam_correction.max(config.covered_correction)
-                    } else {
-                        config.covered_correction
-                    };
-                    let gate = if open { most * Dit::gate(out[channels + 1]) } else { 0.0 };
-                    let uncovered = 1.0 - guide.coverage.at(x, y);
-                    let share = config.correction * (uncovered + (1.0 - uncovered) * gate);
-                    let at = ((part * cell + y % cell) * cell + x % cell) * 3;
-                    let [r, g, b] = [0, 1, 2].map(|c| {
-                        let delta: f32 = (0..channels).map(|z| out[z] * codec.scale[z] * codec.basis[z * n + at + c]).sum();
-                        share * (delta + out[channels] * 2.0 * (guide.smooth.at(x, y)[c] - guide.rgb.at(x, y)[c]))
-                    });
-                    [r, g, b, uncovered]
-                })
-            };
-            let (correction, hidden) = (corrections(true), corrections(false));
-            let broad = hidden.resized(width.div_ceil(cell), height.div_ceil(cell)).resized(width, height);
+            let correction = Grid::from_fn(width, height, |x, y| {
+                let index = (latent * condition.rows + y / cell) * condition.columns + x / cell;
+                let out = &output[index * config.output_channels()..][..config.output_channels()];
+                let gate = config.covered_correction * Dit::gate(out[channels + 1]);
+                let uncovered = 1.0 - guide.coverage.at(x, y);
+                let share = config.correction * (uncovered + (1.0 - uncovered) * gate);
+                let at = ((part * cell + y % cell) * cell + x % cell) * 3;
+                let [r, g, b] = [0, 1, 2].map(|c| {
+                    let delta: f32 = (0..channels).map(|z| out[z] * codec.scale[z] * codec.basis[z * n + at + c]).sum();
+                    share * (delta + out[channels] * 2.0 * (guide.smooth.at(x, y)[c] - guide.rgb.at(x, y)[c]))
+                });
+                [r, g, b, uncovered]
+            });
+            let broad = correction.resized(width.div_ceil(cell), height.div_ceil(cell)).resized(width, height);
             Picture::from_fn(width, height, |x, y| {
                 let (own, broad) = (correction.at(x, y), broad.at(x, y));
                 std::array::from_fn(|c| {
@@ -325,18 +305,16 @@ mod tests {
     fn every_setting_and_size_gives_the_formula() {
         let (mut composer, mut frames) = (Composer::default(), Vec::new());
         for (width, height) in [(64, 32), (44, 28), (17, 33)] {
-            for (correction, fine, rim, covered, seam) in [
-                (1.0, 0.0, 0.0, 0.0, 0.0),
-                (1.0, 0.0, 1.0, 0.0, 0.0),
-                (1.0, 1.0, 0.5, 0.0, 0.0),
-                (0.7, 0.4, 0.6, 0.0, 0.9),
-                (0.6, 0.3, 0.2, 0.8, 0.0),
-                (0.6, 0.3, 1.0, 0.2, 0.8),
-                (1.0, 1.0, 0.0, 1.0, 0.0),
-                (0.0, 0.0, 0.0, 1.0, 1.0),
+            for (correction, fine, rim, covered) in [
+                (1.0, 0.0, 0.0, 0.0),
+                (1.0, 0.0, 1.0, 0.0),
+                (1.0, 1.0, 0.5, 0.0),
+                (0.7, 0.4, 0.6, 0.0),
+                (0.6, 0.3, 0.2, 0.8),
+                (1.0, 1.0, 0.0, 1.0),
+                (0.0, 0.0, 0.0, 1.0),
             ] {
-                let shares = Config { correction, fine_correction: fine, rim_correction: rim, covered_correction: covered, ..config(12) };
-                let config = Config { seam_correction: seam, ..shares };
+                let config = Config { correction, fine_correction: fine, rim_correction: rim, covered_correction: covered, ..config(12) };
                 let n = config.patch_len();
                 let basis = (0..12 * n).map(|i| 0.3 * number(i)).collect();
                 let codec = PatchCodec::new(config.cell_px, config.frames_per_latent, vec![0.1; n], basis, vec![1.5; 12]);
@@ -354,7 +332,7 @@ mod tests {
                         |a: &Picture, b: &Picture| numbers(a).iter().zip(numbers(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                     assert!(
                         distance(shown, truth) < 2e-5,
-                        "{width}x{height} {correction} {fine} {rim} {covered} {seam}: {}",
+                        "{width}x{height} {correction} {fine} {rim} {covered}: {}",
                         distance(shown, truth)
                     );
                     assert!(correction == 0.0 || distance(shown, &guide.rgb) > 0.05);

@@ -116,7 +116,7 @@ fn check(config: &Config, cells: (usize, usize), levels: &[&[f32]], causal: bool
 fn loss_and_every_gradient_agree_with_candle() {
     check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], true);
     check(&Config::tiny(), (4, 6), &[&[0.3, 0.9, 1.0, 0.5], &[0.7, 0.2, 0.6, 1.0]], false);
-    check(&Config { covered_correction: 1.0, ..Config::tiny() }, (4, 6), &[&[0.3, 0.9, 1.0, 0.5]], true);
+    check(&Config { covered_correction: 1.0, normed: false, ..Config::tiny() }, (4, 6), &[&[0.3, 0.9, 1.0, 0.5]], true);
 }
 
 #[test]
