@@ -18,7 +18,7 @@ releases='noble questing'
 
 say() { printf 'train-data: %s\n' "$*" >&2; }
 
-for tool in apt-get dpkg perl curl; do
+for tool in apt-get dpkg perl ${UBUNTU_MIRROR:+curl}; do
     command -v "$tool" >/dev/null 2>&1 && continue
     say "$tool is missing: this needs Debian or Ubuntu. Elsewhere, give \`kinebrush train\` folders of your own."
     exit 1

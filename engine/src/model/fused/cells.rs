@@ -3,7 +3,7 @@
 use super::plane::{Area, Plane, Size, each_row};
 use super::row_ops::{gelu, rms_norm};
 use super::weights::{Conv, Projection};
-use super::{Fused, Pass, Pool, Scratch, even, narrow_rows};
+use super::{Fused, Pass, Pool, Scratch, even, narrow_relative};
 use crate::kernels::isa::{COLUMNS, Isa, ROWS};
 use crate::kernels::panels::multiply;
 use crate::model::contrast::Contrast;
@@ -131,7 +131,7 @@ impl<I: Isa> Fused<I> {
         if let Some(contrast) = &mut self.contrast {
             contrast.refill(condition, channels, guide);
         }
-        let contrast = &self.contrast;
+        let contrast = self.contrast.as_ref();
         self.known.each_row(|latent, row, known| {
             let scratch = &mut *pool.take();
             let cells = &condition[(latent * rows + row) * columns * channels..][..columns * channels];
@@ -140,17 +140,8 @@ impl<I: Isa> Fused<I> {
                 isa.vectorize(
                     #[inline(always)]
                     || {
-                        if let Some(contrast) = contrast {
-                            let line = &mut scratch.line[..channels];
-                            for (cell, input) in cells.chunks_exact(channels).zip(scratch.input.chunks_mut(stride)) {
-                                line.copy_from_slice(cell);
-                                contrast.apply(&mut line[..guide]);
-                                contrast.apply(&mut line[guide..both]);
-                                isa.narrow(line, &mut input[..channels]);
-                            }
-                        } else {
-                            narrow_rows(isa, cells, channels, &mut scratch.input, stride);
-                        }
+                        let (line, input) = (&mut scratch.line[..channels], &mut scratch.input);
+                        narrow_relative(isa, contrast, cells, &[0..guide, guide..both], line, input, stride);
                         let count = known.len() / c;
                         multiply(
                             isa,
@@ -180,7 +171,7 @@ impl<I: Isa> Fused<I> {
         let all = Area::all(size, &self.activity.distance);
         let near = |within: usize| if pass.first { all } else { all.near(within) };
         let reach = 2 * self.config.stem_blocks;
-        let contrast = &self.contrast;
+        let contrast = self.contrast.as_ref();
         each_row(&mut self.known, &mut self.cells, |latent, row, known, cells| {
             let Scratch { input, line, sums, .. } = &mut *pool.take();
             near(reach)
@@ -194,16 +185,8 @@ impl<I: Isa> Fused<I> {
                     let stride = even(latent_channels);
                     for piece in near(0).pieces(latent, row).filter(|piece| piece.clone().any(|column| share(column) > 0.0)) {
                         let noisy = &noisy[piece.start * latent_channels..piece.end * latent_channels];
-                        if let Some(contrast) = contrast {
-                            let line = &mut line[..latent_channels];
-                            for (noisy, input) in noisy.chunks_exact(latent_channels).zip(input.chunks_mut(stride)) {
-                                line.copy_from_slice(noisy);
-                                contrast.apply(line);
-                                isa.narrow(line, &mut input[..latent_channels]);
-                            }
-                        } else {
-                            narrow_rows(isa, noisy, latent_channels, input, stride);
-                        }
+                        let line = &mut line[..latent_channels];
+                        narrow_relative(isa, contrast, noisy, std::slice::from_ref(&(0..latent_channels)), line, input, stride);
                         multiply(
                             isa,
                             piece.len(),

@@ -25,6 +25,7 @@ use crate::model::network::{Network, Saved, foreign};
 use cells::Between;
 use plane::{Plane, Size};
 use rows::Tile;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use weights::Weights;
 use window::{Attention, Window};
@@ -73,6 +74,26 @@ impl<I: Isa> Pool<I> {
 fn narrow_rows<I: Isa>(isa: I, from: &[f32], width: usize, to: &mut [I::Element], stride: usize) {
     for (from, to) in from.chunks_exact(width).zip(to.chunks_mut(stride)) {
         isa.narrow(from, &mut to[..width]);
+    }
+}
+
+/// As [`narrow_rows`], the latents in `parts` of each row relative to their chunk if it has a contrast.
+#[inline(always)]
+fn narrow_relative<I: Isa>(
+    isa: I,
+    contrast: Option<&Contrast>,
+    from: &[f32],
+    parts: &[Range<usize>],
+    line: &mut [f32],
+    to: &mut [I::Element],
+    stride: usize,
+) {
+    let width = line.len();
+    let Some(contrast) = contrast else { return narrow_rows(isa, from, width, to, stride) };
+    for (from, to) in from.chunks_exact(width).zip(to.chunks_mut(stride)) {
+        line.copy_from_slice(from);
+        parts.iter().for_each(|part| contrast.apply(&mut line[part.clone()]));
+        isa.narrow(line, &mut to[..width]);
     }
 }
 

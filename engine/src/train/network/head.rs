@@ -131,7 +131,7 @@ impl Head {
         saved: &mut Saved,
         out: &mut Vec<f32>,
     ) {
-        let (c, pictures) = (self.out.from, g.pictures());
+        let pictures = g.pictures();
         let Saved { stream, normed, .. } = saved;
         let x = &stream[self.blocks.len()];
         fit(normed, x.len());
@@ -140,11 +140,17 @@ impl Head {
             if !live[i] {
                 return out.fill(0.0);
             }
-            rms_norm(part(x, i, pictures), &values[self.norm], normed);
-            self.out.forward(values, Matrix(normed, c), out);
-            self.spread(contrasts.get(i / g.chunk_latents), out);
-            confine(out, &shown[i * g.picture_cells()..][..g.picture_cells()]);
+            let shown = &shown[i * g.picture_cells()..][..g.picture_cells()];
+            self.say(values, part(x, i, pictures), contrasts.get(i / g.chunk_latents), shown, normed, out);
         });
+    }
+
+    /// A picture's `out` from what the last block gives for it, `x`.
+    fn say(&self, values: &[Vec<f32>], x: &[f32], contrast: Option<&Contrast>, shown: &[bool], normed: &mut [f32], out: &mut [f32]) {
+        rms_norm(x, &values[self.norm], normed);
+        self.out.forward(values, Matrix(normed, self.out.from), out);
+        self.spread(contrast, out);
+        confine(out, shown);
     }
 
     /// The loss of what [`Head::output`] gives, and its gradient `dx` (cells, c), zero in dead pictures.
@@ -155,7 +161,7 @@ impl Head {
         live: &[bool],
         shown: &[bool],
         contrasts: &[Contrast],
-        (objective, weigh): (&Objective, &Weigh),
+        (objective, weigh): (&Objective, Option<&Weigh>),
         saved: &mut Saved,
         dx: &mut [f32],
         gradients: &mut [Vec<f32>],
@@ -180,12 +186,9 @@ impl Head {
             }
             let x = part(x, i, pictures);
             let (dnorm, dbias) = sums.split_at_mut(c);
-            rms_norm(x, &values[self.norm], normed);
-            self.out.forward(values, Matrix(normed, c), out);
             let contrast = contrasts.get(i / g.chunk_latents);
-            self.spread(contrast, out);
             let shown = &shown[i * g.picture_cells()..][..g.picture_cells()];
-            confine(out, shown);
+            self.say(values, x, contrast, shown, normed, out);
             *loss = objective(i, out);
             confine(out, shown);
             self.spread(contrast, out);
@@ -193,8 +196,10 @@ impl Head {
             self.out.backward(values, Matrix(out, width), dnormed, Held::Replaced);
             rms_norm_backward(x, &values[self.norm], dnormed, dx, dnorm);
         });
-        let parts = cut(pictures, [&mut *out, &mut *dx, &mut *sums]).into_par_iter().zip(weigh(losses)).with_max_len(1);
-        parts.for_each(|(parts, weight)| parts.into_iter().for_each(|part| part.iter_mut().for_each(|v| *v *= weight)));
+        if let Some(weigh) = weigh {
+            let parts = cut(pictures, [&mut *out, &mut *dx, &mut *sums]).into_par_iter().zip(weigh(losses)).with_max_len(1);
+            parts.for_each(|(parts, weight)| parts.into_iter().for_each(|part| part.iter_mut().for_each(|v| *v *= weight)));
+        }
         sum_rows(sums, total);
         gradients[self.norm].copy_from_slice(&total[..c]);
         gradients[self.out.bias].copy_from_slice(&total[c..]);

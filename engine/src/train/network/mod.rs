@@ -88,7 +88,7 @@ impl Network {
         let blocks = (0..config.layers).map(|layer| Block::new(config, &names, layer)).collect::<Result<_>>()?;
         let kept = Kept {
             time: Default::default(),
-            stem: stem::Saved::new(config.stem_blocks),
+            stem: stem::Saved::new(config),
             stream: vec![Vec::new(); config.layers + 1],
             blocks: (0..config.layers).map(|_| Default::default()).collect(),
             head: head::Saved::new(config.head_blocks),
@@ -167,7 +167,7 @@ impl Network {
             let errors: Vec<f64> = errors(losses);
             (0..losses.len()).map(|i| (1.0 / (g.clips as f64 * errors[i / g.latents])) as f32).collect()
         };
-        let losses = self.backward(g, values, &inputs, sight, &|i, out| truth(i).loss(out, 1.0), &weigh);
+        let losses = self.backward(g, values, &inputs, sight, &|i, out| truth(i).loss(out, 1.0), Some(&weigh));
         let guides: Vec<f64> = errors(&guides.iter().map(|guide| guide.0).collect::<Vec<_>>());
         Ok((errors(&losses).iter().zip(guides).map(|(error, guide)| (error / guide).ln()).sum::<f64>() / g.clips as f64) as f32)
     }
@@ -175,7 +175,7 @@ impl Network {
     /// As [`Network::step`], with any objective instead of the pixels'.
     pub fn step_towards(&mut self, values: &[Vec<f32>], batch: &[&Input], sight: Sight, objective: &Objective) -> Result<f64> {
         let g = self.forward(values, batch, sight)?;
-        let losses = self.backward(g, values, batch, sight, objective, &|losses| vec![1.0; losses.len()]);
+        let losses = self.backward(g, values, batch, sight, objective, None);
         Ok(losses.iter().sum())
     }
 
@@ -221,7 +221,7 @@ impl Network {
             let (before, after) = stem_kept.stream.split_at_mut(i + 1);
             block.forward(g, values, &kept.every[1], &before[i], &mut stem_kept.blocks[i], conv_scratch, &mut after[0]);
         }
-        stem.finish(values, stem_kept);
+        stem.finish(g, values, stem_kept);
         stream.iter_mut().for_each(|buffer| fit(buffer, g.tokens() * config.dim));
         stem.embed(g, values, stem_kept, &mut stream[0]);
         let levels = Levels { geometry: g, active: &kept.activity.active };
@@ -231,7 +231,7 @@ impl Network {
             let live = live_in(config, &kept.live, &kept.every, i);
             block.forward(pass, live, &before[i], &mut blocks_kept[i], block_scratch, &mut after[0]);
         }
-        head.forward(levels, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem.output(stem_kept), head_kept);
+        head.forward(levels, values, &kept.live[1], &stream[config.layers], time_kept.embedding(), stem_kept.output(), head_kept);
         for (i, block) in head.blocks.iter().enumerate() {
             let (before, after) = head_kept.stream.split_at_mut(i + 1);
             block.forward(g, values, &kept.live[1], &before[i], &mut head_kept.blocks[i], conv_scratch, &mut after[0]);
@@ -240,7 +240,7 @@ impl Network {
     }
 
     /// From the objective back to every parameter, after [`Network::forward`] of the same batch; returns the losses of the pictures, before
-    /// `weigh` made their gradients' weights of them.
+    /// `weigh`, if there is one, made their gradients' weights of them.
     fn backward(
         &mut self,
         g: Geometry,
@@ -248,7 +248,7 @@ impl Network {
         batch: &[&Input],
         sight: Sight,
         objective: &Objective,
-        weigh: &Weigh,
+        weigh: Option<&Weigh>,
     ) -> Vec<f64> {
         let Self { config, time, stem, blocks, head, kept, gradients } = self;
         let Kept {
@@ -286,7 +286,7 @@ impl Network {
         }
         // The stem is seen by the head too: what came back from there is in `dcells`.
         stem.embed_backward(g, values, stem_kept, dtokens, dcells, gradients);
-        stem.finish_backward(values, stem_kept, dcells, gradients);
+        stem.finish_backward(g, values, stem_kept, dcells, gradients);
         for (i, block) in stem.blocks.iter().enumerate().rev() {
             let (x, saved) = (&stem_kept.stream[i], &mut stem_kept.blocks[i]);
             block.backward(g, values, &every[1], x, saved, conv_scratch, dcells, gradients);

@@ -14,9 +14,6 @@ use crate::model::contrast::Contrast;
 use crate::train::example::Input;
 use rayon::prelude::*;
 
-/// Cells whose norm one task takes.
-const ROWS: usize = 512;
-
 pub(super) struct Stem {
     track_head: Linear,
     first: Linear,
@@ -33,11 +30,10 @@ pub(super) struct Stem {
 pub(super) struct Saved {
     /// What the first layer sees: weighted latent, plain condition, tracks after their head.
     input: Vec<f32>,
-    /// What each convolution block sees, and what the last one gives.
+    /// What each convolution block sees, what the last one gives, and that normed, if the network norms it.
     pub stream: Vec<Vec<f32>>,
     pub blocks: Vec<conv_block::Saved>,
-    /// The last of `stream`, normed.
-    normed: Vec<f32>,
+    /// Gradient of the norm's output.
     dnormed: Vec<f32>,
     /// Level and spread of each group, if the network takes its input relative to them.
     pub contrasts: Vec<Contrast>,
@@ -51,12 +47,18 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    pub fn new(blocks: usize) -> Self {
-        Self { stream: vec![Vec::new(); blocks + 1], blocks: (0..blocks).map(|_| Default::default()).collect(), ..Self::default() }
+    pub fn new(config: &Config) -> Self {
+        let (blocks, norms) = (config.stem_blocks, usize::from(config.normed));
+        Self { stream: vec![Vec::new(); blocks + 1 + norms], blocks: (0..blocks).map(|_| Default::default()).collect(), ..Self::default() }
+    }
+
+    /// What the transformer and the head see, (cells, c).
+    pub fn output(&self) -> &[f32] {
+        &self.stream[self.stream.len() - 1]
     }
 
     pub fn buffers(&self) -> impl Iterator<Item = &Vec<f32>> {
-        let own = [&self.input, &self.normed, &self.dnormed, &self.folded, &self.dfolded, &self.dtracks, &self.sums, &self.total];
+        let own = [&self.input, &self.dnormed, &self.folded, &self.dfolded, &self.dtracks, &self.sums, &self.total];
         own.into_iter().chain(&self.stream).chain(self.blocks.iter().flat_map(|b| b.buffers()))
     }
 }
@@ -132,52 +134,43 @@ impl Stem {
         });
     }
 
-    /// Norms the last of `saved.stream`.
-    pub fn finish(&self, values: &[Vec<f32>], saved: &mut Saved) {
-        let Saved { stream, normed, .. } = saved;
-        let x = &stream[self.blocks.len()];
+    /// Norms what the last block gives.
+    pub fn finish(&self, g: Geometry, values: &[Vec<f32>], saved: &mut Saved) {
         let Some(norm) = self.norm else { return };
-        fit(normed, x.len());
-        let c = self.first.to;
-        normed.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c)).for_each(|(normed, x)| rms_norm(x, &values[norm], normed));
+        let (before, after) = saved.stream.split_at_mut(self.blocks.len() + 1);
+        let x = &before[self.blocks.len()];
+        let parts = cut(g.pictures(), [&mut after[0]]).into_par_iter().with_max_len(1).enumerate();
+        parts.for_each(|(i, [normed])| rms_norm(part(x, i, g.pictures()), &values[norm], normed));
     }
 
-    /// What the transformer and the head see, (cells, c).
-    pub fn output<'a>(&self, saved: &'a Saved) -> &'a [f32] {
-        if self.norm.is_some() { &saved.normed } else { &saved.stream[self.blocks.len()] }
-    }
-
-    /// Turns `dcells`, the gradient of [`Stem::output`], into that of the last of `saved.stream`.
-    pub fn finish_backward(&self, values: &[Vec<f32>], saved: &mut Saved, dcells: &mut [f32], gradients: &mut [Vec<f32>]) {
+    /// Turns `dcells`, the gradient of [`Saved::output`], into that of what the last block gives.
+    pub fn finish_backward(&self, g: Geometry, values: &[Vec<f32>], saved: &mut Saved, dcells: &mut [f32], gradients: &mut [Vec<f32>]) {
         let Some(norm) = self.norm else { return };
         let Saved { stream, dnormed, sums, .. } = saved;
-        let (x, c) = (&stream[self.blocks.len()], self.first.to);
-        fit(dnormed, ROWS * c * dcells.len().div_ceil(ROWS * c));
-        fit(sums, c * dcells.len().div_ceil(ROWS * c));
+        let (x, pictures) = (&stream[self.blocks.len()], g.pictures());
+        fit(dnormed, dcells.len());
+        fit(sums, pictures * self.first.to);
         sums.fill(0.0);
-        let parts = dcells.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c)).zip(dnormed.par_chunks_mut(ROWS * c));
-        parts.zip(sums.par_chunks_mut(c)).for_each(|(((dx, x), dy), dweight)| {
-            let dy = &mut dy[..dx.len()];
+        cut(pictures, [dcells, dnormed, sums]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [dx, dy, dweight])| {
             dy.copy_from_slice(dx);
             dx.fill(0.0);
-            rms_norm_backward(x, &values[norm], dy, dx, dweight);
+            rms_norm_backward(part(x, i, pictures), &values[norm], dy, dx, dweight);
         });
         sum_rows(sums, &mut gradients[norm]);
     }
 
-    /// Tokens (tokens, dim) from [`Stem::output`].
+    /// Tokens (tokens, dim) from [`Saved::output`].
     pub fn embed(&self, g: Geometry, values: &[Vec<f32>], saved: &mut Saved, tokens: &mut [f32]) {
-        let mut folded = std::mem::take(&mut saved.folded);
-        let stem = self.output(saved);
-        fit(&mut folded, stem.len());
-        cut(g.pictures(), [&mut folded, tokens]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [folded, tokens])| {
+        let Saved { stream, folded, .. } = saved;
+        let stem = &stream[stream.len() - 1];
+        fit(folded, stem.len());
+        cut(g.pictures(), [folded, tokens]).into_par_iter().with_max_len(1).enumerate().for_each(|(i, [folded, tokens])| {
             fold(g, part(stem, i, g.pictures()), folded);
             self.patch.forward(values, Matrix(folded, self.patch.from), tokens);
         });
-        saved.folded = folded;
     }
 
-    /// Adds the gradient that comes through the tokens to `dstem`, that of [`Stem::output`].
+    /// Adds the gradient that comes through the tokens to `dstem`, that of [`Saved::output`].
     pub fn embed_backward(
         &self,
         g: Geometry,
