@@ -15,7 +15,7 @@ use glam::Vec2;
 use rayon::prelude::*;
 
 /// The track points of one frame, positions in px of the model's picture.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FramePoints {
     /// Identity of each point.
     pub ids: Vec<u32>,

@@ -14,7 +14,7 @@ use crate::stream::compose::Composer;
 use crate::stream::session::{Chunk, Session};
 use crate::train::clip::{ClipSpec, make_clip};
 use crate::train::evaluate::FIRST_SEED;
-use crate::train::example::guide_and_points;
+use crate::train::film::guide_and_points;
 use crate::train::pool::Pool;
 use candle_core::Device;
 use serde::Serialize;

@@ -14,7 +14,7 @@ use crate::picture::{Mask, Picture};
 use crate::stream::compose::Composer;
 use crate::stream::session::{Chunk, Session};
 use crate::train::clip::{Clip, ClipSpec, make_clip};
-use crate::train::example::guide_and_points;
+use crate::train::film::guide_and_points;
 use crate::train::pool::Pool;
 use crate::train::tracking::displacement;
 use candle_core::Device;

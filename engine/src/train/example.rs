@@ -1,23 +1,17 @@
 //! A clip turned into what one training step eats: noisy latents, condition, targets, noise levels.
 //!
-//! Invariant: an example depends on the pool and its seed alone. The noise follows the window's mask: each chunk has its own level, and
+//! Invariant: an example depends on its film and its seed alone. The noise follows the window's mask: each chunk has its own level, and
 //! in half of the examples the chunks before a random one are clean history, as they are when the model runs.
 //! Guarded by the tests below and of `trainer`.
 
-use crate::condition::{Condition, FramePoints, some_of};
-use crate::guide::layers::{CutOptions, Layers};
-use crate::guide::warp::GuideFrame;
+use crate::condition::{Condition, some_of};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
 use crate::model::parameters::normal;
 use crate::model::sampler::noised;
-use crate::motion::layer_motion::LayerMotion;
-use crate::motion::track_field::PointState;
 use crate::picture::Picture;
-use crate::train::clip::{Clip, ClipSpec, make_clip};
-use crate::train::pool::Pool;
-use glam::Vec2;
-use rand::{RngExt, SeedableRng};
+use crate::train::film::Film;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 /// What the network sees of one clip; cells ordered latent frame, row, column.
@@ -60,101 +54,6 @@ pub struct Example {
     pub uncovered: Vec<f32>,
 }
 
-/// What is withheld of the tracks, so that the model learns to go on without them (MotionStream's second stage).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Withheld {
-    /// Share of points that are hidden for some frames in the middle.
-    pub masking: f32,
-    /// Share of objects that are let go once they rest: from then on nobody says that they stay.
-    pub released: f32,
-}
-
-/// Points along the longer side of a picture of this many pixels: one per latent cell or so, as in a session.
-fn track_points(clip: &Clip, frames: usize, rng: &mut ChaCha8Rng) -> Vec<FramePoints> {
-    const SPACING_PX: f32 = 7.7;
-    let (width, height) = (clip.source.width, clip.source.height);
-    let (columns, rows) = ((width as f32 / SPACING_PX).ceil() as usize, (height as f32 / SPACING_PX).ceil() as usize);
-    let sources: Vec<Vec2> = (0..rows * columns)
-        .map(|i| Vec2::new((i % columns) as f32 + 0.5, (i / columns) as f32 + 0.5) * SPACING_PX)
-        .filter(|p| p.x < width as f32 && p.y < height as f32)
-        .collect();
-    let ids: Vec<u32> = sources.iter().map(|_| rng.random_range(0..100_000)).collect();
-    let states: Vec<PointState> = sources.iter().map(|p| clip.states[clip.layer_at(*p) as usize]).collect();
-    (0..frames)
-        .map(|frame| {
-            let (positions, visible) = sources.iter().map(|p| clip.track(*p, frame)).unzip();
-            FramePoints { ids: ids.clone(), states: states.clone(), positions, visible }
-        })
-        .collect()
-}
-
-impl Withheld {
-    /// Takes from the points of a clip's frames what is withheld.
-    fn apply(self, clip: &Clip, frames: &mut [FramePoints], rng: &mut ChaCha8Rng) {
-        let count = frames.len();
-        let points = frames.first().map_or(0, |f| f.ids.len());
-        for i in (0..points).filter(|_| self.masking > 0.0 && count > 2) {
-            if rng.random_bool(self.masking.clamp(0.0, 1.0).into()) {
-                let first = rng.random_range(1..count - 1);
-                let last = rng.random_range(first..count - 1);
-                frames[first..=last].iter_mut().for_each(|frame| frame.visible[i] = false);
-            }
-        }
-        for layer in (1..clip.states.len()).filter(|layer| clip.states[*layer] == PointState::Driven) {
-            if self.released <= 0.0 || !rng.random_bool(self.released.clamp(0.0, 1.0).into()) {
-                continue;
-            }
-            let on_plate = |frame: usize| clip.motions[frame].plate.inverse() * clip.motions[frame].objects[layer - 1];
-            let end = on_plate(count - 1);
-            let resting = (0..count).rev().take_while(|frame| on_plate(*frame).abs_diff_eq(end, 0.02)).count();
-            let mine: Vec<bool> =
-                (0..points).map(|i| frames[0].visible[i] && clip.layer_at(frames[0].positions[i]) as usize == layer).collect();
-            // The first frame at rest is still held: the drag ends there.
-            for frame in frames.iter_mut().skip(count - resting + 1) {
-                frame.states.iter_mut().zip(&mine).filter(|(_, mine)| **mine).for_each(|(state, _)| *state = PointState::Free);
-            }
-        }
-    }
-}
-
-/// The guide's frames and track points of a clip, as a session would get them.
-pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec<FramePoints>) {
-    let (width, height) = (clip.source.width, clip.source.height);
-    let options = CutOptions { plate_margin_px: width.max(height) / 4, seed, ..CutOptions::default() };
-    let layers = Layers::cut(&clip.source, &clip.regions, &options);
-    let frames = clip
-        .motions
-        .iter()
-        .map(|m| {
-            let objects: Vec<LayerMotion> = m.objects.iter().map(|a| LayerMotion::Affine(*a)).collect();
-            layers.warp(&LayerMotion::Affine(m.plate), &objects, width, height)
-        })
-        .collect();
-    let points = track_points(clip, clip.motions.len(), &mut ChaCha8Rng::seed_from_u64(seed));
-    (layers, frames, points)
-}
-
-/// How much of a clip an example shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// A full window: the sink at the start, then, often after a gap, the rolling window and the chunk in work.
-    Window,
-    /// One chunk without a past, somewhere in the clip. Holes change little from chunk to chunk, so for the same work these show four
-    /// times as many different ones.
-    Chunk,
-}
-
-/// When the frames are of which an example is made: for one chunk alone, two, of which the first is the start.
-fn frame_times(config: &Config, extent: Extent, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let chunk = config.chunk_frames();
-    let (start, rest) = match extent {
-        Extent::Window => (config.sink_chunks, config.window_chunks + 1),
-        Extent::Chunk => (1, 1),
-    };
-    let first = if rng.random_bool(0.5) { start * chunk } else { rng.random_range(start * chunk..10 * chunk) };
-    (0..start * chunk).chain(first..first + rest * chunk).map(|t| t as f32).collect()
-}
-
 /// A clip in the model's terms, before any noise.
 pub struct Material {
     /// What the model is told.
@@ -166,14 +65,11 @@ pub struct Material {
 }
 
 impl Material {
-    /// The clip of `spec`, whose frames are whole chunks.
-    pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, spec: &ClipSpec, withheld: Withheld) -> Self {
-        let clip = make_clip(pool, spec);
-        let (_, guide, mut points) = guide_and_points(&clip, spec.seed);
-        withheld.apply(&clip, &mut points, &mut ChaCha8Rng::seed_from_u64(spec.seed ^ 0x5EED));
-        let frames: Vec<&Picture> = clip.frames.iter().collect();
+    /// A film in a model's terms; its frames are whole chunks.
+    pub fn new(config: &Config, codec: &PatchCodec, film: &Film) -> Self {
+        let frames: Vec<&Picture> = film.truth.iter().collect();
         let truth: Vec<f32> = frames.chunks(config.frames_per_latent).flat_map(|frames| cut(frames, config.cell_px)).collect();
-        Self { condition: Condition::new(config, codec, &guide, &points), clean: codec.encode(&truth), truth }
+        Self { condition: Condition::new(config, codec, &film.guide, &film.points), clean: codec.encode(&truth), truth }
     }
 
     /// The network's input with `levels` per chunk: unknown cells of a chunk are `latents`, noised to its level by noise of `rng`.
@@ -220,14 +116,9 @@ impl Material {
 }
 
 impl Example {
-    /// The example of `seed`, of `width` x `height` pixels (multiples of a token).
-    pub fn new(pool: &Pool, config: &Config, codec: &PatchCodec, extent: Extent, (width, height): (usize, usize), seed: u64) -> Self {
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let spec = ClipSpec { width, height, frame_times: frame_times(config, extent, rng), seed };
-        let mut material = Material::new(pool, config, codec, &spec, Withheld::default());
-        if extent == Extent::Chunk {
-            material = material.pick(2, &[1]);
-        }
+    /// A film, with noise of `rng`.
+    pub fn new(config: &Config, codec: &PatchCodec, film: &Film, rng: &mut ChaCha8Rng) -> Self {
+        let material = Material::new(config, codec, film);
         let levels = noise_levels(config, material.condition.latents / config.chunk_latents, rng);
         // What the model shows is never quite the truth, so its history must not be either.
         let faith: f32 = if rng.random_bool(0.5) { 1.0 } else { rng.random_range(0.3..1.0) };
@@ -260,8 +151,12 @@ fn noise_levels(config: &Config, chunks: usize, rng: &mut ChaCha8Rng) -> Vec<f32
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::train::clip::ClipSpec;
+    use crate::train::film::{Extent, Withheld, frame_times};
+    use crate::train::pool::Pool;
     use crate::train::pool::tests::folders;
     use crate::train::trainer::fit_codec;
+    use rand::SeedableRng;
 
     #[test]
     fn a_chunk_alone_is_the_same_chunk_of_its_clip_and_a_window_starts_with_the_source() {
@@ -271,9 +166,11 @@ mod tests {
         let codec = fit_codec(&config, &pool, 1).unwrap();
         let mut invented = 0;
         for seed in 0..12 {
-            let [window, alone] =
-                [Extent::Window, Extent::Chunk].map(|extent| Example::new(&pool, &config, &codec, extent, (64, 64), seed));
-            let again = Example::new(&pool, &config, &codec, Extent::Chunk, (64, 64), seed);
+            let example = |extent| {
+                let film = Film::random(&pool, &config, extent, (64, 64), seed);
+                Example::new(&config, &codec, &film, &mut ChaCha8Rng::seed_from_u64(seed))
+            };
+            let [window, alone, again] = [Extent::Window, Extent::Chunk, Extent::Chunk].map(example);
             assert_eq!((&alone.input.noisy, &alone.input.levels, &alone.target), (&again.input.noisy, &again.input.levels, &again.target));
             assert_eq!(
                 (window.input.size.0, window.input.levels.len()),
@@ -282,9 +179,9 @@ mod tests {
             assert_eq!((alone.input.size.0, alone.input.levels.len()), (config.chunk_latents, 1));
             assert!(alone.input.levels[0] > 0.0, "nobody learns from history alone");
             // The clip of two chunks of which the example shows the second.
-            let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-            let spec = ClipSpec { width: 64, height: 64, frame_times: frame_times(&config, Extent::Chunk, rng), seed };
-            let whole = Material::new(&pool, &config, &codec, &spec, Withheld::default());
+            let frame_times = frame_times(&config, Extent::Chunk, &mut ChaCha8Rng::seed_from_u64(seed));
+            let spec = ClipSpec { width: 64, height: 64, frame_times, seed };
+            let whole = Material::new(&config, &codec, &Film::new(&pool, &spec, Withheld::default()));
             let half = whole.condition.channels.len() / 2;
             assert_eq!(alone.input.condition, whole.condition.channels[half..]);
             // Nothing has moved in the first frame, so what the guide shows there is the truth.

@@ -9,11 +9,15 @@ use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
 use crate::train::clip::{ClipSpec, make_clip};
 use crate::train::evaluate::{Clips, FRAMES, PUBLISHED, Report, evaluate};
-use crate::train::example::{Example, Extent};
+use crate::train::example::Example;
+use crate::train::film::{Film, Turn};
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
+use crate::train::replay::{Replay, Source};
 use crate::train::trainee::{Trainee, learning_rate, rates};
 use candle_core::Device;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,10 +52,6 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// Picture sizes in training and how often each comes.
-const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
-/// Of so many rounds through the sizes one is of whole windows.
-const WINDOW_EVERY: u64 = 5;
 /// Steps after which the pool's working set moves on, where not all photographs fit into memory.
 pub(super) const STEPS_PER_EPOCH: u64 = 50;
 
@@ -184,19 +184,21 @@ fn spawn_workers(settings: &Settings, pool: Arc<Pool>, trainee: &Trainee, stop: 
     let (sender, receiver) = sync_channel(settings.workers.max(1));
     let first = trainee.optimizer.steps();
     let next = Arc::new(AtomicU64::new(first));
+    let (config, codec, seed) = (trainee.config.clone(), trainee.codec.clone(), settings.seed);
+    let source = Arc::new(Source { pool, config, seed, batch_px: settings.batch_px });
+    let replay = Arc::new(Replay::default());
     for worker in 0..settings.workers.max(1) {
-        let (sender, next, stop, pool) = (sender.clone(), next.clone(), stop.clone(), pool.clone());
-        let (config, codec, seed, batch_px) = (trainee.config.clone(), trainee.codec.clone(), settings.seed, settings.batch_px);
+        let (sender, next, stop) = (sender.clone(), next.clone(), stop.clone());
+        let (source, replay, codec) = (source.clone(), replay.clone(), codec.clone());
         let body = move || {
             while !stop.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let (width, height) = SIZES[index as usize % SIZES.len()];
-                // Whole windows teach what to do with a past; the rest of the time goes into more holes.
-                let round = index / SIZES.len() as u64;
-                let (extent, times) = if round.is_multiple_of(WINDOW_EVERY) { (Extent::Window, 1) } else { (Extent::Chunk, 2) };
-                let count = times * (batch_px / (width * height)).max(1) as u64;
-                let example = |i| Example::new(&pool, &config, &codec, extent, (width, height), example_seed(seed, index, i));
-                if sender.send((index, (0..count).map(example).collect())).is_err() {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let example = |i: u64, film: &Film| {
+                    let rng = &mut ChaCha8Rng::seed_from_u64(example_seed(seed, number, i));
+                    let turn = Turn::random(rng, film.is_square());
+                    Example::new(&source.config, &codec, &film.turned(turn), rng)
+                };
+                if sender.send((number, replay.batch(&source, number, example))).is_err() {
                     return;
                 }
             }
@@ -231,6 +233,7 @@ pub fn fit_codec(config: &Config, pool: &Pool, seed: u64) -> Result<PatchCodec> 
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::train::film::Extent;
     use crate::train::pool::tests::folders;
     use candle_core::safetensors;
 
@@ -293,7 +296,10 @@ mod tests {
         let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
         let settings = settings(root.path());
         let mut trainee = settings.open(&pool).unwrap();
-        let example = |i| Example::new(&pool, &trainee.config, &trainee.codec, Extent::Window, (64, 64), i);
+        let example = |i| {
+            let film = Film::random(&pool, &trainee.config, Extent::Window, (64, 64), i);
+            Example::new(&trainee.config, &trainee.codec, &film, &mut ChaCha8Rng::seed_from_u64(i))
+        };
         let batch: Vec<Example> = (0..4).map(example).collect();
         let losses: Vec<f32> = (0..120).map(|_| settings.step(&mut trainee, &batch, 0.0).unwrap()).collect();
         assert!(losses[119] < 0.8 * losses[0], "{} -> {}", losses[0], losses[119]);

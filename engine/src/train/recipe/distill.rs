@@ -15,7 +15,8 @@ use crate::model::config::Config;
 use crate::model::sampler::{noise, noised};
 use crate::stream::session::{Chunk, Session};
 use crate::train::clip::ClipSpec;
-use crate::train::example::{Input, Material, Withheld};
+use crate::train::example::{Input, Material};
+use crate::train::film::{Film, Withheld};
 use crate::train::network::{Past, Sight};
 use crate::train::trainee::{Trainee, rates};
 use crate::train::trainer::{STEPS_PER_EPOCH, example_seed};
@@ -80,7 +81,7 @@ fn rolled_out(ground: Ground, checkpoint: &Checkpoint, student: &mut Trainee, se
     let chunks = held + 1 + rng.random_range(0..=recipe.beyond_window);
     let frame_times = (0..chunks * config.chunk_frames()).map(|t| t as f32).collect();
     let spec = ClipSpec { width: recipe.size.0, height: recipe.size.1, frame_times, seed };
-    let whole = Material::new(ground.pool, config, codec, &spec, Withheld::default());
+    let whole = Material::new(config, codec, &Film::new(ground.pool, &spec, Withheld::default()));
     let mut session = Session::new(checkpoint, &Device::Cpu, seed);
     let mut made = Chunk::default();
     let mut shown = Vec::with_capacity(chunks);

@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
 use crate::train::clip::ClipSpec;
-use crate::train::example::{Example, Material, Withheld};
+use crate::train::example::{Example, Material};
+use crate::train::film::{Film, Withheld};
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
 use crate::train::trainee::{Trainee, learning_rate, rates};
@@ -47,7 +48,8 @@ pub(super) fn train(run: &mut Run, teacher: &mut Trainee) -> Result<()> {
 pub(super) fn material(pool: &Pool, config: &Config, codec: &PatchCodec, size: (usize, usize), withheld: Withheld, seed: u64) -> Material {
     let frames = config.span_latents() * config.frames_per_latent;
     let frame_times = (0..frames).map(|t| t as f32).collect();
-    Material::new(pool, config, codec, &ClipSpec { width: size.0, height: size.1, frame_times, seed }, withheld)
+    let spec = ClipSpec { width: size.0, height: size.1, frame_times, seed };
+    Material::new(config, codec, &Film::new(pool, &spec, withheld))
 }
 
 fn example(pool: &Pool, recipe: &Recipe, codec: &PatchCodec, withheld: Withheld, seed: u64) -> Example {
