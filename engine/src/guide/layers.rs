@@ -15,6 +15,7 @@ use super::exemplar::exemplar_fill;
 use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
 use super::pull_push::pull_push;
 use super::relief::Relief;
+use super::tension::tension_fill;
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture, Sample};
 
@@ -210,10 +211,13 @@ impl Layers {
     pub fn textured(&self, source: &Picture, seed: u64) -> Self {
         let margin = self.plate_margin_px;
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
-        let plate = extended(&exemplar_fill(source, &known, seed), &self.plate_smooth, margin);
-        let texels = with_seen(&plate, |i| self.plate_seen.data[i]);
-        let plate_texture = Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)));
-        Self { plate_texture, plate, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
+        // There is time now for the best smooth guess as well.
+        let smooth = tension_fill(&padded(source, margin), &self.plate_seen);
+        let plate_smooth = Picture { data: smooth.data.iter().map(|colour| colour.map(|v| v.clamp(0.0, 1.0))).collect(), ..smooth };
+        let plate = extended(&exemplar_fill(source, &known, seed), &plate_smooth, margin);
+        let texture = |picture: &Picture| Arc::new(Texture::new(with_seen(picture, |i| self.plate_seen.data[i]), -Vec2::splat(margin as f32)));
+        let (plate_texture, smooth_texture) = (texture(&plate), texture(&plate_smooth));
+        Self { plate_texture, smooth_texture, plate, plate_smooth, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
     }
 
     /// Cuts with smoothly filled holes; objects that are among `parts` are taken from there, and afterwards these are this cut's.
@@ -261,10 +265,8 @@ impl Layers {
         let inside = |x: usize, y: usize| (margin..width + margin).contains(&x) && (margin..height + margin).contains(&y);
         let plate_seen = Mask::from_fn(wide, high, |x, y| if inside(x, y) { known.at(x - margin, y - margin) } else { 0.0 });
         let smooth_inside = pull_push(source, &known);
-        let within =
-            |p: &Picture| Picture::from_fn(wide, high, |x, y| p.clamped(x as isize - margin as isize, y as isize - margin as isize));
         let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
-        let plate = if margin == 0 { smooth_inside } else { pull_push(&within(&smooth_inside), &frame) };
+        let plate = if margin == 0 { smooth_inside } else { pull_push(&padded(&smooth_inside, margin), &frame) };
         let texels = with_seen(&plate, |i| plate_seen.data[i]);
         let plate_texture = Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)));
         Self {
@@ -329,6 +331,12 @@ fn under(matte: &Mask, hidden: &Mask, radius: f32) -> Mask {
         }
         continued.at(x, y)[0] * (1.0 - smoothstep(radius * 0.5, radius * 1.5, depth.at(x, y)))
     })
+}
+
+/// `picture` with `margin` px of its border's colours on each side.
+fn padded(picture: &Picture, margin: usize) -> Picture {
+    let inner = |i: usize| i as isize - margin as isize;
+    Picture::from_fn(picture.width + 2 * margin, picture.height + 2 * margin, |x, y| picture.clamped(inner(x), inner(y)))
 }
 
 /// `filled` continued by `margin` px on each side: mirrored near the border, fading into the smooth continuation, because a mirror

@@ -18,6 +18,7 @@ mod peel;
 pub mod pull_push;
 pub mod relief;
 pub mod stereo;
+mod tension;
 pub mod texture;
 pub mod warp;
 
