@@ -211,7 +211,7 @@ impl CellRow<'_> {
             guide.copy_from_slice(&self.guide_latent[cell * c..][..c]);
             smooth.iter_mut().zip(&*guide).zip(&self.smooth_latent[cell * c..]).for_each(|((s, g), d)| *s = g + d);
             let uncovered = &self.uncovered[cell * n / 3..][..n / 3];
-            coverage.iter_mut().zip(quarters(uncovered, config.cell_px)).for_each(|(c, q)| *c = q);
+            coverage.iter_mut().zip(parts(uncovered, config.cell_px, config.coverage_parts)).for_each(|(c, q)| *c = q);
             rest.fill(0.0);
             self.unknown[cell] = uncovered.iter().any(|u| *u > 0.0);
         }
@@ -251,14 +251,14 @@ impl CellRow<'_> {
     }
 }
 
-/// Mean of the values in each quarter of a cell at each frame, scaled to -1..1.
-fn quarters(values: &[f32], cell: usize) -> impl Iterator<Item = f32> {
-    let half = cell / 2;
+/// Mean of the values in each of `parts` x `parts` squares of a cell at each frame, scaled to -1..1.
+fn parts(values: &[f32], cell: usize, parts: usize) -> impl Iterator<Item = f32> {
+    let side = cell / parts;
     values.chunks_exact(cell * cell).flat_map(move |frame| {
-        (0..4).map(move |quarter| {
-            let (top, left) = (quarter / 2 * half, quarter % 2 * half);
-            let sum: f32 = (top..top + half).map(|y| frame[y * cell + left..][..half].iter().sum::<f32>()).sum();
-            sum / (half * half) as f32 * 2.0 - 1.0
+        (0..parts * parts).map(move |part| {
+            let (top, left) = (part / parts * side, part % parts * side);
+            let sum: f32 = (top..top + side).map(|y| frame[y * cell + left..][..side].iter().sum::<f32>()).sum();
+            sum / (side * side) as f32 * 2.0 - 1.0
         })
     })
 }
@@ -328,7 +328,7 @@ mod tests {
                     assert_eq!(condition.unknown[index], uncovered.iter().any(|u| *u > 0.0));
                     let all = config.condition_channels();
                     let mut truth = [&guide_latent[cell * c..][..c], &smooth_latent[cell * c..][..config.smooth_channels]].concat();
-                    truth.extend(quarters(&uncovered, config.cell_px));
+                    truth.extend(parts(&uncovered, config.cell_px, config.coverage_parts));
                     let mut states = [0.0; 2];
                     let mut map = vec![0.0; config.raw_track_channels()];
                     for (part, points) in tracks[2 * latent..2 * latent + 2].iter().enumerate() {

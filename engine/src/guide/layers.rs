@@ -19,6 +19,11 @@ use super::tension::tension_fill;
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture, Sample};
 
+/// How far behind a matte the hole is grown, in radii of the matte: a pixel around it at the usual radius. What is grown is lost: at a
+/// whole radius, guesses stand where the source shows the truth (1.5 dB of all that is covered). Without any, a thin rim stays of
+/// shadows and of edges that the lens or a JPEG made soft.
+const GROWTH: f32 = 0.375;
+
 /// How the plate's holes are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
@@ -246,11 +251,11 @@ impl Layers {
             };
             for (i, &d) in part.away.data.iter().enumerate() {
                 let at = window.index(i, width);
-                if d <= radius {
+                if d <= GROWTH * radius {
                     known.data[at] = 0.0;
                 }
                 // Resampling looks two px around itself.
-                if d <= radius + 2.0 {
+                if d <= GROWTH * radius + 2.0 {
                     reach.data[at] |= reach_bit(k);
                 }
                 hidden.data[at] = hidden.data[at].max(part.own.data[i]);
