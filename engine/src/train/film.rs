@@ -255,7 +255,8 @@ mod tests {
                 }
                 inside += 1;
                 let near = |a: [f32; 3], b: [f32; 3]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
-                let pair = |before: &Picture, after: &Picture, at: Vec2, to: Vec2| near(before.bilinear(at.x, at.y), after.bilinear(to.x, to.y));
+                let pair =
+                    |before: &Picture, after: &Picture, at: Vec2, to: Vec2| near(before.bilinear(at.x, at.y), after.bilinear(to.x, to.y));
                 assert!(pair(&film.truth[3], &turned.truth[3], *before, *after));
                 assert!(pair(&film.guide[3].rgb, &frame.rgb, *before, *after));
                 assert!(pair(&film.guide[3].smooth, &frame.smooth, *before, *after));

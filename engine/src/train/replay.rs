@@ -43,7 +43,8 @@ impl Kind {
         let (round, size) = (number / SIZES.len() as u64, number % SIZES.len() as u64);
         // Whole windows teach what to do with a past; the rest of the time goes into more holes.
         let windows = round.div_ceil(WINDOW_EVERY);
-        let (extent, before) = if round.is_multiple_of(WINDOW_EVERY) { (Extent::Window, windows) } else { (Extent::Chunk, round - windows) };
+        let (extent, before) =
+            if round.is_multiple_of(WINDOW_EVERY) { (Extent::Window, windows) } else { (Extent::Chunk, round - windows) };
         Self { size: SIZES[size as usize], extent, index: 2 * size + u64::from(extent == Extent::Window), before }
     }
 

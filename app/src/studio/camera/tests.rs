@@ -583,9 +583,18 @@ fn a_depth_is_estimated_with_weights_of_ones_own() {
 fn an_idle_panel_does_not_repaint() {
     let mut harness = open();
     surveyed(&mut harness);
-    harness.run_steps(4);
-    let delay = harness.output().viewport_output.values().map(|out| out.repaint_delay).min().unwrap();
-    assert!(delay > Duration::from_secs(10), "{delay:?}");
+    let mut rests = || {
+        harness.run_steps(4);
+        harness.output().viewport_output.values().all(|out| out.repaint_delay > Duration::from_secs(10))
+    };
+    // What a worker asked for as it ended may arrive a little later; once at rest, it stays so.
+    let settles = (0..100).any(|_| {
+        rests() || {
+            std::thread::sleep(Duration::from_millis(20));
+            false
+        }
+    });
+    assert!(settles && (0..5).all(|_| rests()));
 }
 
 #[test]
