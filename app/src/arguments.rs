@@ -372,6 +372,9 @@ pub struct TrainOptions {
     /// rollouts; a file (.ron) instead gives that recipe's settings, such as the recipe.ron that a run leaves.
     #[arg(long, default_value = "history")]
     pub recipe: String,
+    /// Model folder whose weights a new run starts from, instead of fresh ones: such as `assets/sketch`, to train it on pictures of yours.
+    #[arg(long)]
+    pub from: Option<PathBuf>,
     /// Minutes of training in all, over every resumption.
     #[arg(long, default_value_t = 120.0)]
     pub minutes: f64,

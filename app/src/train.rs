@@ -35,6 +35,7 @@ pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
 
 /// The MotionStream recipe, stage by stage.
 fn full(options: &TrainOptions, recipe: Recipe) -> anyhow::Result<()> {
+    anyhow::ensure!(options.from.is_none(), "--from: the stages of `--recipe full` start from each other; leave it out");
     let settings = recipe::Settings {
         folder: options.run.clone(),
         evaluation: (options.evaluation_clips, if options.tiny { recipe.size } else { (256, 256) }),
@@ -59,6 +60,7 @@ fn history(options: &TrainOptions) -> anyhow::Result<()> {
     let settings = Settings {
         run: options.run.clone(),
         config: if options.tiny { Config::tiny() } else { Config::sketch() },
+        from: options.from.clone(),
         minutes: options.minutes,
         most_steps: options.steps,
         learning_rate: options.learning_rate,

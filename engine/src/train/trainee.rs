@@ -65,6 +65,12 @@ impl Trainee {
         Self::of(config, other.codec.clone(), AdamW::new(parameters.finish()?)?)
     }
 
+    /// A network that starts as the checkpoint in `folder`, with a fresh optimizer.
+    pub fn from_checkpoint(folder: &Path) -> Result<Self> {
+        let (checkpoint, variables) = Checkpoint::load_trainable(folder, &Device::Cpu, true)?;
+        Self::of(checkpoint.dit.config, checkpoint.codec, AdamW::new(variables)?)
+    }
+
     fn of(config: Config, codec: PatchCodec, optimizer: AdamW) -> Result<Self> {
         let (decoder, network) = (codec.decoder().to_vec(), Network::new(&config, &optimizer)?);
         Ok(Self { config, codec, network, optimizer, seconds: 0.0, best: None, decoder })
@@ -75,8 +81,7 @@ impl Trainee {
         if !state.join("model.ron").exists() {
             return Ok(None);
         }
-        let (checkpoint, variables) = Checkpoint::load_trainable(state, &Device::Cpu, true)?;
-        let mut trainee = Self::of(checkpoint.dit.config, checkpoint.codec, AdamW::new(variables)?)?;
+        let mut trainee = Self::from_checkpoint(state)?;
         let optimizer = state.join("optimizer.safetensors");
         if optimizer.exists() {
             let tensors = safetensors::load(&optimizer, &Device::Cpu).map_err(|e| Error::file(&optimizer, e))?;

@@ -32,6 +32,8 @@ pub struct Settings {
     pub run: PathBuf,
     /// Architecture of a new run; a resumed one keeps its own.
     pub config: Config,
+    /// Folder of a checkpoint whose architecture and weights a new run starts from instead.
+    pub from: Option<PathBuf>,
     /// Minutes of training in all, over every resumption; the learning rate falls over the last third.
     pub minutes: f64,
     /// Stop after this many steps even if there is time.
@@ -122,8 +124,11 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
 impl Settings {
     /// Takes up the run in the folder, or starts it.
     fn open(&self, pool: &Pool) -> Result<Trainee> {
-        match Trainee::open(&self.run.join("state"))? {
-            Some(trainee) => Ok(trainee),
+        if let Some(trainee) = Trainee::open(&self.run.join("state"))? {
+            return Ok(trainee);
+        }
+        match &self.from {
+            Some(folder) => Trainee::from_checkpoint(folder),
             None => Trainee::fresh(&self.config, fit_codec(&self.config, pool, self.seed)?, self.seed),
         }
     }
@@ -241,6 +246,7 @@ mod tests {
         Settings {
             run: run.to_owned(),
             config: Config::tiny(),
+            from: None,
             minutes: 1e6,
             most_steps: None,
             learning_rate: 3e-3,
@@ -288,6 +294,21 @@ mod tests {
         // The shipped folder can be loaded, and holds what was trained.
         let shipped = Checkpoint::load(&root.path().join("whole/last"), &Device::Cpu).unwrap();
         assert_eq!(shipped.dit.config, Config::tiny());
+        // And a new run can start from it, whatever architecture it would have had.
+        let from = |folder: &str| Settings {
+            config: Config::sketch(),
+            from: Some(root.path().join(folder)),
+            ..settings(&root.path().join("another"))
+        };
+        let (pool, _) = Pool::open_both(std::slice::from_ref(&photos), std::slice::from_ref(&cutouts), 1 << 28).unwrap();
+        let started = from("whole/last").open(&pool).unwrap();
+        assert_eq!((started.config.clone(), started.optimizer.steps(), started.seconds), (Config::tiny(), 0, 0.0));
+        let file = safetensors::load(root.path().join("whole/last/model.safetensors"), &Device::Cpu).unwrap();
+        for (name, value) in started.averaged().unwrap() {
+            let saved = file[&name].to_dtype(candle_core::DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(saved == value.flatten_all().unwrap().to_vec1::<f32>().unwrap(), "{name}");
+        }
+        assert!(from("nowhere").open(&pool).err().unwrap().to_string().contains("nowhere"));
     }
 
     #[test]
