@@ -1,6 +1,5 @@
 //! Which films the batches of a run show. A film is shown several times, each time with other noise and mostly turned: to make one (cut
-//! the picture, fill what is behind) takes several times as long as a training step on it, and eight looks at a film teach nearly as much as
-//! looks at eight.
+//! the picture, fill what is behind) takes several times as long as a training step on it.
 //!
 //! Invariant: what a batch shows depends on the seed and its number alone; memory is bounded by what [`SPREAD`] batches of each kind show.
 //! Guarded by the tests below and of `trainer`.
