@@ -216,8 +216,7 @@ impl Layers {
     pub fn textured(&self, source: &Picture, seed: u64) -> Self {
         let margin = self.plate_margin_px;
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
-        // There is time now for the best smooth guess as well.
-        // Four numbers a pixel, since processors add them at once and three one by one.
+        // There is time now for the best smooth guess as well. Four numbers a pixel, since processors add them at once and three one by one.
         let smooth = tension_fill(&with_seen(&padded(source, margin), |_| 0.0), &self.plate_seen);
         let colour = |[r, g, b, _]: &[f32; 4]| [r, g, b].map(|v| v.clamp(0.0, 1.0));
         let plate_smooth = Picture { width: smooth.width, height: smooth.height, data: smooth.data.iter().map(colour).collect() };

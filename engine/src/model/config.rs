@@ -104,7 +104,7 @@ impl Config {
         }
     }
 
-    /// The embedded checkpoint's architecture.
+    /// What a new training run is given. The embedded checkpoint is of an earlier shape, which its own card says.
     pub fn sketch() -> Self {
         Self {
             cell_px: 8,
