@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use kinebrush_engine::motion::scene::Scene;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::Compiled;
 
@@ -25,11 +26,21 @@ enum Wanted {
     Scene(Arc<Compiled>),
 }
 
+/// A picture whose pixels are ready.
+pub struct Upload {
+    /// Which cut they are of.
+    pub cut: u64,
+    /// Where its layers are at any frame, as it was ordered; a picture that was not cut has none.
+    pub scene: Option<Arc<Scene>>,
+    /// The pixels.
+    pub prepared: Arc<Prepared>,
+}
+
 /// Prepared scenes by cut.
 pub struct Uploads {
     wanted: Sender<(u64, Wanted)>,
-    done: Receiver<(u64, u64, Arc<Prepared>)>,
-    held: VecDeque<(u64, Arc<Prepared>)>,
+    done: Receiver<(u64, Upload)>,
+    held: VecDeque<Upload>,
     /// Counts up with every picture, so that scenes of the last one are not taken for those of this one.
     picture: u64,
     /// The newest cut that was ordered; cuts go up.
@@ -43,11 +54,11 @@ impl Uploads {
         let (results, done) = bounded(64);
         let work = move || {
             for (picture, order) in orders {
-                let (cut, prepared) = match order {
-                    Wanted::Picture(source) => (PICTURE_ALONE, Prepared::from_picture(&fitted(&source))),
-                    Wanted::Scene(compiled) => (compiled.cut, Prepared::new(&compiled.layers)),
+                let (cut, scene, prepared) = match order {
+                    Wanted::Picture(source) => (PICTURE_ALONE, None, Prepared::from_picture(&fitted(&source))),
+                    Wanted::Scene(compiled) => (compiled.cut, Some(compiled.scene.clone()), Prepared::new(&compiled.layers)),
                 };
-                if results.send((picture, cut, Arc::new(prepared))).is_err() {
+                if results.send((picture, Upload { cut, scene, prepared: Arc::new(prepared) })).is_err() {
                     return;
                 }
                 wake();
@@ -76,11 +87,7 @@ impl Uploads {
 
     /// Takes in what is done.
     pub fn poll(&mut self) {
-        for (picture, cut, prepared) in self.done.try_iter() {
-            if picture == self.picture {
-                self.held.push_back((cut, prepared));
-            }
-        }
+        self.held.extend(self.done.try_iter().filter(|(picture, _)| *picture == self.picture).map(|(_, upload)| upload));
         while self.held.len() > HELD {
             self.held.pop_front();
         }
@@ -88,7 +95,12 @@ impl Uploads {
 
     /// A prepared scene.
     pub fn get(&self, cut: u64) -> Option<&Arc<Prepared>> {
-        self.held.iter().rev().find(|(held, _)| *held == cut).map(|(_, prepared)| prepared)
+        self.held.iter().rev().find(|held| held.cut == cut).map(|held| &held.prepared)
+    }
+
+    /// What was prepared last: the picture alone, until a scene is there.
+    pub fn newest(&self) -> Option<&Upload> {
+        self.held.back()
     }
 }
 
