@@ -181,9 +181,22 @@ fn source_texture(source: &Picture) -> Arc<Texture> {
 }
 
 /// Colours with whether they were seen.
-pub(super) fn with_seen(picture: &Picture, seen: impl Fn(usize) -> f32 + Sync) -> Grid<[f32; 4]> {
+fn with_seen(picture: &Picture, seen: impl Fn(usize) -> f32 + Sync) -> Grid<[f32; 4]> {
     let texel = |(i, &[r, g, b]): (usize, &[f32; 3])| [r, g, b, seen(i)];
     Grid { width: picture.width, height: picture.height, data: picture.data.par_iter().enumerate().map(texel).collect() }
+}
+
+/// A texture of the plate, whose margin lies beyond the source.
+pub(super) fn plate_texture(colour: &Picture, margin: usize, seen: impl Fn(usize) -> f32 + Sync) -> Arc<Texture> {
+    Arc::new(Texture::new(with_seen(colour, seen), -Vec2::splat(margin as f32)))
+}
+
+/// The best smooth guess of what is not `known` in `picture`. Takes several times as long as [`pull_push`].
+pub(super) fn smoothest(picture: &Picture, known: &Mask) -> Picture {
+    // Four numbers a pixel, since processors add them at once and three one by one.
+    let filled = tension_fill(&with_seen(picture, |_| 0.0), known);
+    let colour = |[r, g, b, _]: &[f32; 4]| [r, g, b].map(|v| v.clamp(0.0, 1.0));
+    Picture { width: filled.width, height: filled.height, data: filled.data.iter().map(colour).collect() }
 }
 
 /// The bit of object `k` in [`Layers::reach`]; from the 32nd on they share one.
@@ -216,13 +229,10 @@ impl Layers {
     pub fn textured(&self, source: &Picture, seed: u64) -> Self {
         let margin = self.plate_margin_px;
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
-        // There is time now for the best smooth guess as well. Four numbers a pixel, since processors add them at once and three one by one.
-        let smooth = tension_fill(&with_seen(&padded(source, margin), |_| 0.0), &self.plate_seen);
-        let colour = |[r, g, b, _]: &[f32; 4]| [r, g, b].map(|v| v.clamp(0.0, 1.0));
-        let plate_smooth = Picture { width: smooth.width, height: smooth.height, data: smooth.data.iter().map(colour).collect() };
+        // There is time now for a better smooth guess as well.
+        let plate_smooth = smoothest(&padded(source, margin), &self.plate_seen);
         let plate = extended(&exemplar_fill(source, &known, seed), &plate_smooth, margin);
-        let texture =
-            |picture: &Picture| Arc::new(Texture::new(with_seen(picture, |i| self.plate_seen.data[i]), -Vec2::splat(margin as f32)));
+        let texture = |colour: &Picture| plate_texture(colour, margin, |i| self.plate_seen.data[i]);
         let (plate_texture, smooth_texture) = (texture(&plate), texture(&plate_smooth));
         Self { plate_texture, smooth_texture, plate, plate_smooth, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
     }
@@ -274,8 +284,7 @@ impl Layers {
         let smooth_inside = pull_push(source, &known);
         let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
         let plate = if margin == 0 { smooth_inside } else { pull_push(&padded(&smooth_inside, margin), &frame) };
-        let texels = with_seen(&plate, |i| plate_seen.data[i]);
-        let plate_texture = Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)));
+        let plate_texture = plate_texture(&plate, margin, |i| plate_seen.data[i]);
         Self {
             source_texture: source_texture.clone(),
             smooth_texture: plate_texture.clone(),

@@ -24,7 +24,7 @@ pub(super) use draw::Workspace;
 
 use super::distance::distance_px;
 use super::exemplar::exemplar_fill;
-use super::layers::{Layer, Layers, with_seen};
+use super::layers::{Layer, Layers, plate_texture, smoothest};
 use super::pull_push::pull_push;
 use super::texture::Texture;
 use crate::motion::depth::DepthMap;
@@ -97,8 +97,10 @@ impl Layers {
         if let Some(relief) = self.relief.as_mut().filter(|relief| relief.hides()) {
             let known = Mask { data: relief.hidden.data.iter().map(|h| 1.0 - h).collect(), ..relief.hidden };
             let colour = exemplar_fill(&self.plate, &known, seed);
-            let texture = Relief::texture(&colour, &relief.hidden, &self.plate_seen, self.plate_margin_px);
-            *relief = Arc::new(Relief { back_texture: texture, back_colour: Arc::new(colour), ..(**relief).clone() });
+            let smooth = smoothest(&self.plate_smooth, &known);
+            let texture = |colour: &Picture| Relief::texture(colour, &relief.hidden, &self.plate_seen, self.plate_margin_px);
+            let (back_texture, back_smooth) = (texture(&colour), texture(&smooth));
+            *relief = Arc::new(Relief { back_texture, back_smooth, back_colour: Arc::new(colour), ..(**relief).clone() });
         }
         self
     }
@@ -145,8 +147,7 @@ impl Relief {
     }
 
     fn texture(colour: &Picture, hidden: &Mask, plate_seen: &Mask, margin: usize) -> Arc<Texture> {
-        let texels: Grid<[f32; 4]> = with_seen(colour, |i| if hidden.data[i] > 0.0 { 0.0 } else { plate_seen.data[i] });
-        Arc::new(Texture::new(texels, -Vec2::splat(margin as f32)))
+        plate_texture(colour, margin, |i| if hidden.data[i] > 0.0 { 0.0 } else { plate_seen.data[i] })
     }
 }
 
