@@ -8,6 +8,7 @@ use kinebrush_engine::train::pool::Pool;
 use kinebrush_engine::train::recipe::{self, Recipe};
 use kinebrush_engine::train::trainer::{Event, Settings, train};
 
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Opens the pictures for training and those held out, and says what was found.
@@ -38,14 +39,15 @@ fn full(options: &TrainOptions, recipe: Recipe) -> anyhow::Result<()> {
     anyhow::ensure!(options.from.is_none(), "--from: the stages of `--recipe full` start from each other; leave it out");
     let settings = recipe::Settings {
         folder: options.run.clone(),
-        evaluation: (options.evaluation_clips, if options.tiny { recipe.size } else { (256, 256) }),
+        evaluation_clips: options.evaluation_clips,
         recipe,
+        workers: options.workers,
         seed: options.seed,
         save_every: options.evaluate_every * 60.0,
     };
     let (pool, held_out) = open_pools(&options.folders)?;
     let (mut last_line, mut last_stage) = (Instant::now(), String::new());
-    let outcome = recipe::train(&settings, &pool, &held_out, &mut |progress| {
+    let outcome = recipe::train(&settings, &Arc::new(pool), &held_out, &mut |progress| {
         if progress.stage != last_stage || last_line.elapsed().as_secs() >= 60 || progress.steps.0 == progress.steps.1 {
             (last_line, last_stage) = (Instant::now(), progress.stage.to_owned());
             eprintln!("{}: {} of {}, loss {:.5}", progress.stage, progress.steps.0, progress.steps.1, progress.loss);

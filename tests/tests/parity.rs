@@ -11,7 +11,8 @@ use kinebrush_engine::model::config::Config;
 use kinebrush_engine::model::dit::{Block, Dit, Past};
 use kinebrush_engine::model::ops::Visibility;
 use kinebrush_engine::model::parameters::Parameters;
-use kinebrush_engine::model::{rope, sampler};
+use kinebrush_engine::model::rope;
+use kinebrush_engine::model::sampler::{self, Prior};
 use kinebrush_engine::motion::track_field::PointState;
 use kinebrush_engine::picture::Grid;
 use kinebrush_tests::{error, flat};
@@ -78,7 +79,7 @@ fn noised_is_the_flow_of_the_public_scheduler() {
     let start: Vec<f32> = (0..clean.len()).map(|i| if unknown[i / channels] { clean[i] } else { known[i] }).collect();
     let at = |t: &f32| {
         let mut z = start.clone();
-        sampler::noised(&mut z, &unknown, *t, |first, values| values.copy_from_slice(&noise[first..][..values.len()]));
+        sampler::noised(&mut z, &unknown, *t, Prior::STANDARD, |first, values| values.copy_from_slice(&noise[first..][..values.len()]));
         z
     };
     let z: Vec<f32> = fixture.values("sampler.levels").iter().flat_map(at).collect();

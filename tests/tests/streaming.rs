@@ -178,7 +178,8 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
             let mut clean = condition.guide_latent.clone();
             for (step, level) in config.noise_levels.iter().enumerate() {
                 let mut z = clean.clone();
-                sampler::noised(&mut z, &condition.unknown, *level, sampler::noise(5, chunk as u64, step));
+                let prior = condition.prior(config, 0..condition.unknown.len());
+                sampler::noised(&mut z, &condition.unknown, *level, prior, sampler::noise(5, chunk as u64, step));
                 let mut levels = vec![0.0; chunk];
                 levels.push(*level);
                 let z = tensor([history.as_slice(), &z].concat(), channels);

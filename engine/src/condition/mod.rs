@@ -9,10 +9,13 @@ use crate::guide::warp::GuideFrame;
 use crate::kernels::vector::dispatch;
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
+use crate::model::sampler::Prior;
 use crate::model::track_head::{cell_from_px, embed_id};
 use crate::motion::track_field::PointState;
 use glam::Vec2;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The track points of one frame, positions in px of the model's picture.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,6 +106,17 @@ struct CellRow<'a> {
 }
 
 impl Condition {
+    /// What pure noise is spread around in the `cells` of a chunk.
+    pub fn prior(&self, config: &Config, cells: Range<usize>) -> Prior<'_> {
+        if !config.normed {
+            return Prior::STANDARD;
+        }
+        let (width, channels) = (config.condition_channels(), config.latent_channels);
+        let mut contrast = Contrast::default();
+        contrast.refill(&self.channels[cells.start * width..cells.end * width], width, channels);
+        Prior { mean: Some(&self.guide_latent[cells.start * channels..cells.end * channels]), deviation: contrast.spread() }
+    }
+
     /// The condition of whole latents; `frames` and `points` per video frame, all frames of one size.
     pub fn new(config: &Config, codec: &PatchCodec, frames: &[GuideFrame], points: &[FramePoints]) -> Self {
         let mut condition = Self::default();
@@ -211,7 +225,7 @@ impl CellRow<'_> {
             guide.copy_from_slice(&self.guide_latent[cell * c..][..c]);
             smooth.iter_mut().zip(&*guide).zip(&self.smooth_latent[cell * c..]).for_each(|((s, g), d)| *s = g + d);
             let uncovered = &self.uncovered[cell * n / 3..][..n / 3];
-            coverage.iter_mut().zip(parts(uncovered, config.cell_px, config.coverage_parts)).for_each(|(c, q)| *c = q);
+            coverage.iter_mut().zip(quarters(uncovered, config.cell_px)).for_each(|(c, q)| *c = q);
             rest.fill(0.0);
             self.unknown[cell] = uncovered.iter().any(|u| *u > 0.0);
         }
@@ -251,14 +265,14 @@ impl CellRow<'_> {
     }
 }
 
-/// Mean of the values in each of `parts` x `parts` squares of a cell at each frame, scaled to -1..1.
-fn parts(values: &[f32], cell: usize, parts: usize) -> impl Iterator<Item = f32> {
-    let side = cell / parts;
+/// Mean of the values in each quarter of a cell at each frame, scaled to -1..1.
+fn quarters(values: &[f32], cell: usize) -> impl Iterator<Item = f32> {
+    let half = cell / 2;
     values.chunks_exact(cell * cell).flat_map(move |frame| {
-        (0..parts * parts).map(move |part| {
-            let (top, left) = (part / parts * side, part % parts * side);
-            let sum: f32 = (top..top + side).map(|y| frame[y * cell + left..][..side].iter().sum::<f32>()).sum();
-            sum / (side * side) as f32 * 2.0 - 1.0
+        (0..4).map(move |quarter| {
+            let (top, left) = (quarter / 2 * half, quarter % 2 * half);
+            let sum: f32 = (top..top + half).map(|y| frame[y * cell + left..][..half].iter().sum::<f32>()).sum();
+            sum / (half * half) as f32 * 2.0 - 1.0
         })
     })
 }
@@ -328,7 +342,7 @@ mod tests {
                     assert_eq!(condition.unknown[index], uncovered.iter().any(|u| *u > 0.0));
                     let all = config.condition_channels();
                     let mut truth = [&guide_latent[cell * c..][..c], &smooth_latent[cell * c..][..config.smooth_channels]].concat();
-                    truth.extend(parts(&uncovered, config.cell_px, config.coverage_parts));
+                    truth.extend(quarters(&uncovered, config.cell_px));
                     let mut states = [0.0; 2];
                     let mut map = vec![0.0; config.raw_track_channels()];
                     for (part, points) in tracks[2 * latent..2 * latent + 2].iter().enumerate() {

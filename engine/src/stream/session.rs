@@ -125,7 +125,8 @@ impl<'a> Session<'a> {
             let mut z = &chunk.latents;
             if *level < 1.0 {
                 self.noisy.clone_from(z);
-                noised(&mut self.noisy, &condition.unknown, *level, noise(seed, number, step));
+                let prior = condition.prior(config, 0..condition.unknown.len());
+                noised(&mut self.noisy, &condition.unknown, *level, prior, noise(seed, number, step));
                 z = &self.noisy;
             }
             let Some(running) = &mut self.network else { continue };

@@ -81,10 +81,11 @@ impl Material {
         let cells = condition.unknown.len() / levels.len();
         for (chunk, t) in levels.iter().enumerate() {
             let (cells, values) = (chunk * cells..(chunk + 1) * cells, chunk * cells * channels..(chunk + 1) * cells * channels);
+            let prior = condition.prior(config, cells.clone());
             let (z, unknown) = (&mut noisy[values.clone()], &condition.unknown[cells]);
             let chosen = z.chunks_exact_mut(channels).zip(latents[values.clone()].chunks_exact(channels)).zip(unknown);
             chosen.filter(|(_, unknown)| **unknown).for_each(|((z, latent), _)| z.copy_from_slice(latent));
-            noised(z, unknown, *t, |first, fresh| fresh.copy_from_slice(&noise[values.start + first..][..fresh.len()]));
+            noised(z, unknown, *t, prior, |first, fresh| fresh.copy_from_slice(&noise[values.start + first..][..fresh.len()]));
         }
         Input::new(condition, noisy, levels)
     }
@@ -167,7 +168,7 @@ mod tests {
         let mut invented = 0;
         for seed in 0..12 {
             let example = |extent| {
-                let film = Film::random(&pool, &config, extent, (64, 64), seed);
+                let film = Film::random(&pool, &config, extent, (64, 64), Withheld::default(), seed);
                 Example::new(&config, &codec, &film, &mut ChaCha8Rng::seed_from_u64(seed))
             };
             let [window, alone, again] = [Extent::Window, Extent::Chunk, Extent::Chunk].map(example);

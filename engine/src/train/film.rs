@@ -107,9 +107,9 @@ impl Film {
     }
 
     /// A film to train on, of `width` x `height` pixels (multiples of a token).
-    pub fn random(pool: &Pool, config: &Config, extent: Extent, (width, height): (usize, usize), seed: u64) -> Self {
+    pub fn random(pool: &Pool, config: &Config, extent: Extent, (width, height): (usize, usize), withheld: Withheld, seed: u64) -> Self {
         let frame_times = frame_times(config, extent, &mut ChaCha8Rng::seed_from_u64(seed));
-        let mut film = Self::new(pool, &ClipSpec { width, height, frame_times, seed }, Withheld::default());
+        let mut film = Self::new(pool, &ClipSpec { width, height, frame_times, seed }, withheld);
         if extent == Extent::Chunk {
             film.keep_last(config.chunk_frames());
         }
@@ -236,7 +236,7 @@ mod tests {
     fn turned_pixels_and_points_go_to_the_same_places() {
         let (_root, photos, cutouts) = folders(12, 12);
         let (pool, _) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
-        let film = Film::random(&pool, &Config::tiny(), Extent::Chunk, (96, 64), 3);
+        let film = Film::random(&pool, &Config::tiny(), Extent::Chunk, (96, 64), Withheld::default(), 3);
         assert_eq!((film.truth.len(), film.guide.len(), film.points.len()), (4, 4, 4));
         assert_eq!(film.turned(Turn::default()), film);
         assert!(film.guide[3].coverage.data.iter().any(|seen| *seen < 0.5));

@@ -1,28 +1,24 @@
-//! The training run: examples made on worker threads, steps on this one, state on disk, a held-out evaluation every few minutes.
+//! The training run: steps, state on disk, a held-out evaluation every few minutes.
 //!
 //! Invariant: what is on disk is always a whole state; a run that was stopped, by whatever, goes on from it at the very step. Memory is
-//! flat: a bounded queue of examples, and nothing kept per step. Guarded by the tests below.
+//! flat: nothing is kept per step. Guarded by the tests below.
 
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Card, Checkpoint};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
+use crate::train::batches::Batches;
 use crate::train::clip::{ClipSpec, make_clip};
 use crate::train::evaluate::{Clips, FRAMES, PUBLISHED, Report, evaluate};
 use crate::train::example::Example;
-use crate::train::film::{Film, Turn};
+use crate::train::film::Withheld;
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
-use crate::train::replay::{Replay, Source};
+use crate::train::replay::Source;
 use crate::train::trainee::{Trainee, learning_rate, rates};
 use candle_core::Device;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 /// What to train, on what, for how long.
@@ -54,6 +50,8 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// Picture sizes in training, px, as often as each comes.
+pub const SIZES: [(usize, usize); 5] = [(128, 128), (128, 128), (192, 192), (256, 256), (384, 224)];
 /// Steps after which the pool's working set moves on, where not all photographs fit into memory.
 pub(super) const STEPS_PER_EPOCH: u64 = 50;
 
@@ -78,9 +76,8 @@ pub enum Event<'a> {
 pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn FnMut(Event)) -> Result<Report> {
     std::fs::create_dir_all(&settings.run).map_err(|e| Error::file(&settings.run, e))?;
     let mut trainee = settings.open(&pool)?;
-    let stop = Arc::new(AtomicBool::new(false));
     let pool = Arc::new(pool);
-    let mut examples = spawn_workers(settings, pool.clone(), &trainee, &stop)?;
+    let mut examples = settings.examples(pool.clone(), &trainee)?;
     let started = Instant::now();
     let already = trainee.seconds;
     let mut smooth_loss = None;
@@ -114,7 +111,6 @@ pub fn train(settings: &Settings, pool: Pool, held_out: &Pool, tell: &mut dyn Fn
         }
         last_evaluation = Instant::now();
         if over {
-            stop.store(true, Ordering::Relaxed);
             trainee.export(&settings.run.join("last"), &settings.card(&trainee, Some(&report)))?;
             return Ok(report);
         }
@@ -131,6 +127,14 @@ impl Settings {
             Some(folder) => Trainee::from_checkpoint(folder),
             None => Trainee::fresh(&self.config, fit_codec(&self.config, pool, self.seed)?, self.seed),
         }
+    }
+
+    /// Starts to make batches, from the trainee's next step on.
+    fn examples(&self, pool: Arc<Pool>, trainee: &Trainee) -> Result<Batches> {
+        let (config, codec) = (trainee.config.clone(), trainee.codec.clone());
+        let (sizes, withheld) = (SIZES.to_vec(), Withheld::default());
+        let source = Source { pool, config: config.clone(), seed: self.seed, sizes, batch_px: self.batch_px, withheld };
+        Batches::start(source, trainee.optimizer.steps(), self.workers, move |film, rng| Example::new(&config, &codec, film, rng))
     }
 
     /// One optimizer step, `progress` (0..1) of the run being over; returns the loss.
@@ -163,56 +167,6 @@ pub(super) fn log(run: &Path, line: &str) -> Result<()> {
     file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Error::file(&path, e))
 }
 
-/// Batches in the order of their numbers, whichever worker is done first.
-struct Batches {
-    receiver: Receiver<(u64, Vec<Example>)>,
-    early: BTreeMap<u64, Vec<Example>>,
-    next: u64,
-}
-
-impl Batches {
-    fn next(&mut self) -> Result<Vec<Example>> {
-        loop {
-            if let Some(batch) = self.early.remove(&self.next) {
-                self.next += 1;
-                return Ok(batch);
-            }
-            let (index, batch) = self.receiver.recv().map_err(|_| Error::field("workers", "stopped; their message stands above"))?;
-            self.early.insert(index, batch);
-        }
-    }
-}
-
-/// Starts the threads that make batches; they end when `stop` is set or the receiver is gone.
-fn spawn_workers(settings: &Settings, pool: Arc<Pool>, trainee: &Trainee, stop: &Arc<AtomicBool>) -> Result<Batches> {
-    // As many as there are workers: with what each has in hand, that bounds the memory.
-    let (sender, receiver) = sync_channel(settings.workers.max(1));
-    let first = trainee.optimizer.steps();
-    let next = Arc::new(AtomicU64::new(first));
-    let (config, codec, seed) = (trainee.config.clone(), trainee.codec.clone(), settings.seed);
-    let source = Arc::new(Source { pool, config, seed, batch_px: settings.batch_px });
-    let replay = Arc::new(Replay::default());
-    for worker in 0..settings.workers.max(1) {
-        let (sender, next, stop) = (sender.clone(), next.clone(), stop.clone());
-        let (source, replay, codec) = (source.clone(), replay.clone(), codec.clone());
-        let body = move || {
-            while !stop.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let example = |i: u64, film: &Film| {
-                    let rng = &mut ChaCha8Rng::seed_from_u64(example_seed(seed, number, i));
-                    let turn = Turn::random(rng, film.is_square());
-                    Example::new(&source.config, &codec, &film.turned(turn), rng)
-                };
-                if sender.send((number, replay.batch(&source, number, example))).is_err() {
-                    return;
-                }
-            }
-        };
-        std::thread::Builder::new().name(format!("examples-{worker}")).spawn(body).map_err(|e| Error::field("workers", e))?;
-    }
-    Ok(Batches { receiver, early: BTreeMap::new(), next: first })
-}
-
 pub(super) fn example_seed(seed: u64, batch: u64, index: u64) -> u64 {
     crate::model::parameters::fnv1a(&[seed.to_le_bytes(), batch.to_le_bytes(), index.to_le_bytes()].concat())
 }
@@ -238,9 +192,11 @@ pub fn fit_codec(config: &Config, pool: &Pool, seed: u64) -> Result<PatchCodec> 
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::train::film::Extent;
+    use crate::train::film::{Extent, Film};
     use crate::train::pool::tests::folders;
     use candle_core::safetensors;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     fn settings(run: &Path) -> Settings {
         Settings {
@@ -318,7 +274,7 @@ mod tests {
         let settings = settings(root.path());
         let mut trainee = settings.open(&pool).unwrap();
         let example = |i| {
-            let film = Film::random(&pool, &trainee.config, Extent::Window, (64, 64), i);
+            let film = Film::random(&pool, &trainee.config, Extent::Window, (64, 64), Withheld::default(), i);
             Example::new(&trainee.config, &trainee.codec, &film, &mut ChaCha8Rng::seed_from_u64(i))
         };
         let batch: Vec<Example> = (0..4).map(example).collect();

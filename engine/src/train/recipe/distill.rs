@@ -97,7 +97,8 @@ fn rolled_out(ground: Ground, checkpoint: &Checkpoint, student: &mut Trainee, se
     let step = rng.random_range(0..config.noise_levels.len());
     session.denoise_steps(&last.condition, &mut made, step)?;
     let mut noisy = made.latents.clone();
-    noised(&mut noisy, &last.condition.unknown, config.noise_levels[step], noise(seed, chunks as u64 - 1, step));
+    let (unknown, prior) = (&last.condition.unknown, last.condition.prior(config, 0..last.condition.unknown.len()));
+    noised(&mut noisy, unknown, config.noise_levels[step], prior, noise(seed, chunks as u64 - 1, step));
     let input = Input::new(&last.condition, noisy, vec![config.noise_levels[step]]);
     let mut output = Vec::new();
     student.network.output(student.optimizer.values(), &[&input], Sight::After(&past), &mut output)?;

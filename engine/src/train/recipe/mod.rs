@@ -16,13 +16,14 @@ pub use flow::{Guidance, Teacher, shifted};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
-use crate::train::evaluate::{self, Clips, Report};
+use crate::train::evaluate::{self, Clips, PUBLISHED, Report};
 use crate::train::pool::Pool;
 use crate::train::trainee::Trainee;
-use crate::train::trainer::{fit_codec, log};
+use crate::train::trainer::{SIZES, fit_codec, log};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How much of what, in every stage.
@@ -33,10 +34,12 @@ pub struct Recipe {
     pub config: Config,
     /// Noise levels that the student denoises at, falling from 1.
     pub student_levels: Vec<f32>,
-    /// Clips' width and height, px.
+    /// Width and height of the clips of paths, rollouts and judgements, px.
     pub size: (usize, usize),
-    /// Clips of a batch.
+    /// Clips of that size in a batch; what holds the teacher's to the same number of pixels.
     pub batch: usize,
+    /// Sizes of the teacher's clips, as often as each comes, px.
+    pub teacher_sizes: Vec<(usize, usize)>,
     /// Timestep shift: k of `k t / (1 + (k - 1) t)`.
     pub shift: f32,
     /// Share of examples in which the teacher is not told the motion.
@@ -74,6 +77,7 @@ impl Recipe {
             student_levels: vec![1.0, 0.5],
             size: (128, 128),
             batch: 8,
+            teacher_sizes: SIZES.to_vec(),
             shift: 3.0,
             dropout: 0.1,
             guidance: Guidance { motion: 1.5, text: 3.0 },
@@ -96,6 +100,7 @@ impl Recipe {
             config: Config { fine_correction: 1.0, ..Config::tiny() },
             size: (64, 64),
             batch: 2,
+            teacher_sizes: vec![(64, 64)],
             teacher_denoising_steps: 4,
             teacher_steps: 6,
             masked_steps: 3,
@@ -112,9 +117,13 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         self.student().validate()?;
         let token = self.config.token_px();
-        let (width, height) = self.size;
-        if width < 32 || height < 32 || !width.is_multiple_of(token) || !height.is_multiple_of(token) {
+        let fits =
+            |(width, height): &(usize, usize)| *width.min(height) >= 32 && width.is_multiple_of(token) && height.is_multiple_of(token);
+        if !fits(&self.size) {
             return Err(Error::field("size", format!("must be multiples of {token} px, at least 32")));
+        }
+        if self.teacher_sizes.is_empty() || !self.teacher_sizes.iter().all(fits) {
+            return Err(Error::field("teacher_sizes", format!("must be at least one, of multiples of {token} px from 32 on")));
         }
         if self.batch == 0 || self.teacher_denoising_steps == 0 || self.paths == 0 {
             return Err(Error::field("batch", "teacher_denoising_steps and paths must be at least 1"));
@@ -156,7 +165,8 @@ pub struct Progress<'a> {
 struct Ground<'a> {
     folder: &'a Path,
     recipe: &'a Recipe,
-    pool: &'a Pool,
+    pool: &'a Arc<Pool>,
+    workers: usize,
     seed: u64,
 }
 
@@ -221,12 +231,23 @@ pub struct Settings {
     pub folder: PathBuf,
     /// What to do; a folder that holds a recipe already must hold this one.
     pub recipe: Recipe,
-    /// Held-out clips for the judgement after each network, and their size.
-    pub evaluation: (usize, (usize, usize)),
+    /// Held-out clips for the judgement after each network: the same for all, of the recipe's size and as long as the teacher sees, so
+    /// that what the student loses against its teacher is read off.
+    pub evaluation_clips: usize,
+    /// Threads that make the teacher's examples.
+    pub workers: usize,
     /// Decides everything random.
     pub seed: u64,
     /// Seconds between saved states.
     pub save_every: f64,
+}
+
+impl Settings {
+    fn clips<'a>(&self, sheet: &'a Path) -> Clips<'a> {
+        let Recipe { config, size, .. } = &self.recipe;
+        let frames = config.span_latents() * config.frames_per_latent;
+        Clips { first: PUBLISHED, count: self.evaluation_clips, size: *size, frames, sheet: Some(sheet) }
+    }
 }
 
 /// What the recipe made.
@@ -244,11 +265,12 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A recipe that cannot work or is not the folder's, a folder that cannot be written, a loss that is not finite.
-pub fn train(settings: &Settings, pool: &Pool, held_out: &Pool, tell: &mut dyn FnMut(Progress)) -> Result<Outcome> {
+pub fn train(settings: &Settings, pool: &Arc<Pool>, held_out: &Pool, tell: &mut dyn FnMut(Progress)) -> Result<Outcome> {
     let recipe = &settings.recipe;
     recipe.validate()?;
     keep(&settings.folder, recipe)?;
-    let ground = Ground { folder: &settings.folder, recipe, pool, seed: settings.seed };
+    let Settings { folder, workers, seed, .. } = settings;
+    let ground = Ground { folder, recipe, pool, workers: *workers, seed: *seed };
     let mut run = Run { ground, save_every: settings.save_every, saved_at: None, tell };
     let mut teacher = match Trainee::open(&ground.state("teacher"))? {
         Some(teacher) => teacher,
@@ -287,10 +309,8 @@ fn keep(folder: &Path, recipe: &Recipe) -> Result<()> {
 
 fn judge_student(settings: &Settings, student: &Trainee, held_out: &Pool, name: &str) -> Result<Report> {
     let checkpoint = Checkpoint::in_training(student.card(name, String::new()), student.codec.clone(), student.averaged()?)?;
-    let (clips, size) = settings.evaluation;
     let sheet = settings.folder.join(format!("sheet-{name}.png"));
-    let clips = Clips { first: 0, count: clips, size, frames: evaluate::FRAMES, sheet: Some(&sheet) };
-    let report = evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, clips)?;
+    let report = evaluate::evaluate(&checkpoint, &Device::Cpu, held_out, settings.clips(&sheet))?;
     log(&settings.folder, &format!("{name}: {report}"))?;
     Ok(report)
 }
@@ -298,13 +318,10 @@ fn judge_student(settings: &Settings, student: &Trainee, held_out: &Pool, name: 
 /// The teacher's own videos, at the size of its training: it sees a whole clip, which no session does.
 fn judge_teacher(settings: &Settings, teacher: &mut Trainee, held_out: &Pool) -> Result<Report> {
     let recipe = &settings.recipe;
-    let (clips, _) = settings.evaluation;
     let sheet = settings.folder.join("sheet-teacher.png");
     let (config, codec) = (teacher.config.clone(), teacher.codec.clone());
     let teacher = std::sync::Mutex::new(teacher);
-    let frames = config.span_latents() * config.frames_per_latent;
-    let clips = Clips { first: 0, count: clips, size: recipe.size, frames, sheet: Some(&sheet) };
-    let report = evaluate::evaluate_film(config.token_px(), held_out, clips, &|guide, points, seed| {
+    let report = evaluate::evaluate_film(config.token_px(), held_out, settings.clips(&sheet), &|guide, points, seed| {
         let mut teacher = teacher.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let Trainee { network, optimizer, .. } = &mut **teacher;
         let mut film = Teacher { config: &config, network, values: optimizer.values(), guidance: recipe.guidance };
@@ -321,7 +338,7 @@ mod tests {
     use crate::train::pool::tests::folders;
 
     fn settings(folder: PathBuf) -> Settings {
-        Settings { folder, recipe: Recipe::tiny(), evaluation: (4, (64, 64)), seed: 3, save_every: 0.0 }
+        Settings { folder, recipe: Recipe::tiny(), evaluation_clips: 4, workers: 2, seed: 3, save_every: 0.0 }
     }
 
     fn bytes(path: PathBuf) -> Vec<u8> {
@@ -332,12 +349,13 @@ mod tests {
     fn the_whole_recipe_runs_and_an_interrupted_one_ends_at_the_same_place() {
         let (root, photos, cutouts) = folders(12, 12);
         let (pool, held_out) = Pool::open_both(&[photos], &[cutouts], 1 << 28).unwrap();
+        let pool = Arc::new(pool);
         let whole = settings(root.path().join("whole"));
         let mut seen = Vec::new();
         let outcome = train(&whole, &pool, &held_out, &mut |p| seen.push((p.stage.to_owned(), p.steps.0, p.loss))).unwrap();
         let recipe = &whole.recipe;
         let steps = |stage: &str| seen.iter().filter(|(name, ..)| name == stage).count() as u64;
-        assert_eq!(steps("teacher"), recipe.teacher_steps + recipe.masked_steps);
+        assert_eq!((steps("teacher"), steps("masked")), (recipe.teacher_steps, recipe.masked_steps));
         assert_eq!((steps("paths"), steps("start"), steps("distill")), (recipe.paths, recipe.path_steps, recipe.distill_steps));
         assert!(seen.iter().all(|(.., loss)| loss.is_finite()));
         for report in [&outcome.teacher, &outcome.started, &outcome.student] {
@@ -350,7 +368,7 @@ mod tests {
 
         // Killed once in every stage, after a step and before its state is on disk.
         let broken = settings(root.path().join("broken"));
-        for (stage, at) in [("teacher", 4), ("paths", 2), ("start", 3), ("distill", 2)] {
+        for (stage, at) in [("teacher", 4), ("masked", 2), ("paths", 2), ("start", 3), ("distill", 2)] {
             let stopped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 train(&broken, &pool, &held_out, &mut |p| assert!((p.stage, p.steps.0) != (stage, at), "cut here"))
             }));
@@ -371,6 +389,7 @@ mod tests {
         let tiny = Recipe::tiny;
         for (name, recipe) in [
             ("size", Recipe { size: (60, 64), ..tiny() }),
+            ("teacher_sizes", Recipe { teacher_sizes: vec![(64, 64), (64, 60)], ..tiny() }),
             ("student_levels", Recipe { student_levels: vec![0.9], ..tiny() }),
             ("noise_levels", Recipe { student_levels: vec![1.0, 1.0], ..tiny() }),
             ("shift", Recipe { shift: f32::NAN, ..tiny() }),

@@ -1,23 +1,24 @@
 //! The teacher: the same transformer, seeing whole clips at one noise level; then once more with part of the tracks withheld.
 //!
-//! Invariant: an example depends on the pool and its number alone, so a resumed run sees what an uninterrupted one would. Guarded by the
-//! tests of the recipe.
+//! Invariant: an example depends on the pool's working set and its number alone, so a resumed run sees what an uninterrupted one would.
+//! Guarded by the tests of the recipe.
 
 use super::flow::{shifted, without_motion};
 use super::{Ground, Recipe, Run};
 use crate::error::Result;
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
+use crate::train::batches::Batches;
 use crate::train::clip::ClipSpec;
 use crate::train::example::{Example, Material};
 use crate::train::film::{Film, Withheld};
 use crate::train::network::Sight;
 use crate::train::pool::Pool;
+use crate::train::replay::Source;
 use crate::train::trainee::{Trainee, learning_rate, rates};
-use crate::train::trainer::{STEPS_PER_EPOCH, example_seed};
-use rand::{RngExt, SeedableRng};
+use crate::train::trainer::STEPS_PER_EPOCH;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
 /// Share of objects that are let go in the second stage once they rest.
 const RELEASED: f32 = 0.5;
@@ -26,21 +27,31 @@ const LEAST_LEVEL: f32 = 0.02;
 
 /// Both stages, in one state: the second begins where the first ended.
 pub(super) fn train(run: &mut Run, teacher: &mut Trainee) -> Result<()> {
-    let Ground { recipe, pool, seed, .. } = run.ground;
-    let Recipe { teacher_steps, masked_steps, .. } = *recipe;
+    let Recipe { teacher_steps, masked_steps, .. } = *run.ground.recipe;
     let all = teacher_steps + masked_steps;
-    run.train(("teacher", "teacher"), teacher, (0, all), |_, teacher| {
+    stage(run, teacher, "teacher", (0, teacher_steps), Withheld::default())?;
+    let withheld = Withheld { masking: run.ground.recipe.masking, released: RELEASED };
+    stage(run, teacher, "masked", (teacher_steps, all), withheld)
+}
+
+/// The steps from the first to the last of a stage.
+fn stage(run: &mut Run, teacher: &mut Trainee, name: &str, (first, last): (u64, u64), withheld: Withheld) -> Result<()> {
+    let Ground { recipe, pool, workers, seed, .. } = run.ground;
+    let done = teacher.optimizer.steps();
+    if done >= last {
+        return Ok(());
+    }
+    let all = recipe.teacher_steps + recipe.masked_steps;
+    let (config, sizes, batch_px) = (recipe.config.clone(), recipe.teacher_sizes.clone(), recipe.batch * recipe.size.0 * recipe.size.1);
+    let source = Source { pool: pool.clone(), config, seed, sizes, batch_px, withheld };
+    let (recipe, codec) = (recipe.clone(), teacher.codec.clone());
+    let most = recipe.learning_rates.0;
+    let mut batches = Batches::start(source, done, workers, move |film, rng| example(&recipe, &codec, film, rng))?;
+    run.train((name, "teacher"), teacher, (first, last), |_, teacher| {
         let number = teacher.optimizer.steps();
         pool.rotate_to(number / STEPS_PER_EPOCH)?;
-        let withheld = match number < teacher_steps {
-            true => Withheld::default(),
-            false => Withheld { masking: recipe.masking, released: RELEASED },
-        };
-        let seed = |i: usize| example_seed(seed, number, i as u64);
-        let codec = &teacher.codec;
-        let batch: Vec<Example> = (0..recipe.batch).into_par_iter().map(|i| example(pool, recipe, codec, withheld, seed(i))).collect();
-        let rate = learning_rate(recipe.learning_rates.0, number, number as f64 / all as f64);
-        Ok(teacher.step(&batch, Sight::All, rates(rate))?.into())
+        let rate = learning_rate(most, number, number as f64 / all as f64);
+        Ok(teacher.step(&batches.next()?, Sight::All, rates(rate))?.into())
     })
 }
 
@@ -52,10 +63,10 @@ pub(super) fn material(pool: &Pool, config: &Config, codec: &PatchCodec, size: (
     Material::new(config, codec, &Film::new(pool, &spec, withheld))
 }
 
-fn example(pool: &Pool, recipe: &Recipe, codec: &PatchCodec, withheld: Withheld, seed: u64) -> Example {
+/// All of a film at one level, now and then without its motion.
+fn example(recipe: &Recipe, codec: &PatchCodec, film: &Film, rng: &mut ChaCha8Rng) -> Example {
     let config = &recipe.config;
-    let material = material(pool, config, codec, recipe.size, withheld, seed);
-    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+    let material = Material::new(config, codec, film);
     let t = shifted(rng.random_range(LEAST_LEVEL..1.0), recipe.shift);
     let levels = vec![t; material.condition.latents / config.chunk_latents];
     let mut input = material.input(config, &material.clean, levels, rng);
