@@ -12,7 +12,7 @@ use crate::motion::layer_motion::LayerMotion;
 
 /// Rows that are drawn together.
 pub const BAND: usize = 16;
-/// Triangles are this much larger than they are, so that no crack opens where large ones meet small ones, px.
+/// Triangles are this much larger than they are, so that rounding opens no crack between neighbours, px.
 const SEAM_PX: f32 = 0.03;
 /// In a triangle's number: it belongs to the back.
 pub const BACK: u32 = 1 << 31;

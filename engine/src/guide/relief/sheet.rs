@@ -1,7 +1,8 @@
 //! Triangles over a grid of inverse depths: large ones where the surface is flat, small ones along tears.
 //!
 //! The corners are pixel centres. Invariant: no triangle spans a tear; a triangle's surface is nowhere farther from the depths it covers
-//! than [`FLAT_PX`]. Guarded by the tests below.
+//! than a few [`FLAT_PX`]; no corner lies on another triangle's edge, where a camera would see through the crack between them. Guarded by
+//! the tests below.
 
 use glam::Vec2;
 
@@ -86,9 +87,7 @@ impl Sheet {
 
     fn within(ground: &Ground, solid: &[bool], tolerance: f32, block: usize) -> Self {
         let (columns, rows) = (ground.xs.len(), ground.ys.len());
-        let mut sheet = Self::default();
-        let mut index = vec![NONE; columns * rows];
-        let mut open = Vec::new();
+        let (mut squares, mut open) = (Vec::new(), Vec::new());
         // Blocks begin behind the skirt.
         let starts = |count: usize| {
             let inner = (ground.skirt..count.saturating_sub(1 + ground.skirt)).step_by(block);
@@ -112,10 +111,10 @@ impl Sheet {
                     }
                     if side == 1 {
                         if solid[y * (columns - 1) + x] {
-                            sheet.quad(ground, &mut index, x, y, 1);
+                            squares.push((x, y, 1));
                         }
                     } else if ground.is_flat(x, y, side, solid, tolerance) {
-                        sheet.quad(ground, &mut index, x, y, side);
+                        squares.push((x, y, side));
                     } else {
                         let half = side / 2;
                         // What reaches into the skirt is done there.
@@ -126,12 +125,22 @@ impl Sheet {
                 }
             }
         }
+        // Where squares, or the rims of torn cells, have corners.
+        let mut corner = vec![false; columns * rows];
+        let torn = solid.iter().enumerate().filter(|(_, solid)| !**solid).map(|(i, _)| (i % (columns - 1), i / (columns - 1), 1));
+        for (x, y, side) in squares.iter().copied().chain(torn) {
+            [(x, y), (x + side, y), (x, y + side), (x + side, y + side)].into_iter().for_each(|(x, y)| corner[y * columns + x] = true);
+        }
+        let (mut sheet, mut index) = (Self::default(), vec![NONE; columns * rows]);
+        squares.into_iter().for_each(|square| sheet.square(ground, &mut index, &corner, square));
         sheet
     }
 
-    fn quad(&mut self, ground: &Ground, index: &mut [u32], x: usize, y: usize, side: usize) {
+    /// Adds the square of `side` cells from (x, y) on: two triangles, or, where neighbours have corners on its edges, a fan around its
+    /// middle that has them too.
+    fn square(&mut self, ground: &Ground, index: &mut [u32], corner: &[bool], (x, y, side): (usize, usize, usize)) {
         let columns = ground.xs.len();
-        let [a, b, c, d] = [(x, y), (x + side, y), (x, y + side), (x + side, y + side)].map(|(x, y)| {
+        let mut vertex = |x: usize, y: usize| {
             let known = &mut index[y * columns + x];
             if *known == NONE {
                 *known = self.corners.len() as u32;
@@ -139,8 +148,18 @@ impl Sheet {
                 self.corners.push(Corner { place, inverse_depth: ground.depth.data[y * columns + x], alpha: 1.0 });
             }
             *known
-        });
-        self.opaque.extend([[a, b, d], [a, d, c]]);
+        };
+        // Once around, from the top left corner to the right.
+        let edges = (0..side).map(|i| (x + i, y)).chain((0..side).map(|i| (x + side, y + i)));
+        let edges = edges.chain((0..side).map(|i| (x + side - i, y + side))).chain((0..side).map(|i| (x, y + side - i)));
+        let around: Vec<u32> = edges.filter(|(x, y)| corner[y * columns + x]).map(|(x, y)| vertex(x, y)).collect();
+        if let [a, b, d, c] = around[..] {
+            self.opaque.extend([[a, b, d], [a, d, c]]);
+            return;
+        }
+        let middle = vertex(x + side / 2, y + side / 2);
+        let next = around.iter().cycle().skip(1);
+        self.opaque.extend(around.iter().zip(next).map(|(a, b)| [middle, *a, *b]));
     }
 
     /// Adds the triangles of a backdrop, which shows nothing that was seen.
@@ -271,6 +290,31 @@ mod tests {
         assert!((area(&front, &front.opaque) - (70.0 + 200.0) * (45.0 + 200.0)).abs() < 1.0, "{}", area(&front, &front.opaque));
         let object = whole(&flat, Vec2::ZERO, unit(&flat), 4);
         assert!((area(&object, &object.opaque) - 71.0 * 46.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn no_corner_lies_on_an_edge_of_another_triangle() {
+        // Flat here and curved there, with a tear: squares of all sizes beside each other.
+        let height = |x: f32, y: f32| 0.3 + 0.1 * (0.002 * x * y).sin() + if (20.0..33.0).contains(&x) && y > 40.0 { 0.5 } else { 0.0 };
+        let curved = Mask::from_fn(90, 70, |x, y| height(x as f32, y as f32));
+        let depth = Depth::new(&curved, unit(&curved));
+        let [front, back] = plate(&depth, Vec2::ZERO, 50.0, 16);
+        assert!(!front.rim.is_empty() && !back.opaque.is_empty());
+        let sides: Vec<f32> =
+            front.opaque.iter().map(|t| front.corners[t[1] as usize].place.distance(front.corners[t[2] as usize].place)).collect();
+        assert!(sides.contains(&1.0) && sides.contains(&8.0));
+        for sheet in [&front, &whole(&curved, Vec2::ZERO, unit(&curved), 16)] {
+            // The rim's corners lie in the same places as those of what they hang on.
+            let places: Vec<Vec2> = sheet.corners.iter().map(|corner| corner.place).collect();
+            for triangle in &sheet.opaque {
+                for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+                    let [a, b] = [from, to].map(|i: usize| places[triangle[i] as usize]);
+                    let on =
+                        |p: &&Vec2| (b - a).perp_dot(**p - a).abs() < 1e-3 && (**p - a).dot(b - a) > 1e-3 && (**p - b).dot(a - b) > 1e-3;
+                    assert_eq!(places.iter().find(on), None, "on the edge from {a} to {b}");
+                }
+            }
+        }
     }
 
     #[test]
