@@ -15,7 +15,7 @@ use super::exemplar::exemplar_fill;
 use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
 use super::pull_push::pull_push;
 use super::relief::Relief;
-use super::tension::tension_fill;
+use super::smooth::smooth_fill;
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture, Sample};
 
@@ -194,7 +194,7 @@ pub(super) fn plate_texture(colour: &Picture, margin: usize, seen: impl Fn(usize
 /// The best smooth guess of what is not `known` in `picture`. Takes several times as long as [`pull_push`].
 pub(super) fn smoothest(picture: &Picture, known: &Mask) -> Picture {
     // Four numbers a pixel, since processors add them at once and three one by one.
-    let filled = tension_fill(&with_seen(picture, |_| 0.0), known);
+    let filled = smooth_fill(&with_seen(picture, |_| 0.0), known);
     let colour = |[r, g, b, _]: &[f32; 4]| [r, g, b].map(|v| v.clamp(0.0, 1.0));
     Picture { width: filled.width, height: filled.height, data: filled.data.iter().map(colour).collect() }
 }

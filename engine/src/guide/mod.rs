@@ -17,8 +17,8 @@ mod patch_match;
 mod peel;
 pub mod pull_push;
 pub mod relief;
+mod smooth;
 pub mod stereo;
-mod tension;
 pub mod texture;
 pub mod warp;
 

@@ -285,7 +285,8 @@ mod tests {
         let [front, back] = plate(&Depth::new(&flat, unit(&flat)), Vec2::new(-3.0, -2.0), 100.0, 16);
         assert!(back.opaque.is_empty() && front.rim.is_empty());
         let inner = front.opaque.len();
-        assert!(inner < 900, "{inner}");
+        // Two for each px of the skirt, and few within, though those beside it have its corners too.
+        assert!(inner < 1000, "{inner}");
         // 70 px less half a px on each side, and the skirt.
         assert!((area(&front, &front.opaque) - (70.0 + 200.0) * (45.0 + 200.0)).abs() < 1.0, "{}", area(&front, &front.opaque));
         let object = whole(&flat, Vec2::ZERO, unit(&flat), 4);
