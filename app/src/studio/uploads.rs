@@ -19,7 +19,7 @@ const HELD: usize = 4;
 const FIRST_PX: usize = 1280;
 
 /// The cut number of a picture that was not cut yet.
-pub const PICTURE_ALONE: u64 = 0;
+const PICTURE_ALONE: u64 = 0;
 
 enum Wanted {
     Picture(Arc<Picture>),
