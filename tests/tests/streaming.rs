@@ -10,6 +10,7 @@ use kinebrush_engine::kernels::isa::Precision;
 use kinebrush_engine::model::checkpoint::{Card, Checkpoint};
 use kinebrush_engine::model::codec::PatchCodec;
 use kinebrush_engine::model::config::Config;
+use kinebrush_engine::model::contrast::Contrast;
 use kinebrush_engine::model::dit::{Dit, Past};
 use kinebrush_engine::model::parameters::Parameters;
 use kinebrush_engine::model::{rope, sampler};
@@ -178,7 +179,7 @@ fn a_session_is_the_sampler_over_the_block_causal_network() {
             let mut clean = condition.guide_latent.clone();
             for (step, level) in config.noise_levels.iter().enumerate() {
                 let mut z = clean.clone();
-                let prior = condition.prior(config, 0..condition.unknown.len());
+                let prior = condition.prior(config, 0..condition.unknown.len(), &mut Contrast::default());
                 sampler::noised(&mut z, &condition.unknown, *level, prior, sampler::noise(5, chunk as u64, step));
                 let mut levels = vec![0.0; chunk];
                 levels.push(*level);

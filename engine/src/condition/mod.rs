@@ -106,13 +106,12 @@ struct CellRow<'a> {
 }
 
 impl Condition {
-    /// What pure noise is spread around in the `cells` of a chunk.
-    pub fn prior(&self, config: &Config, cells: Range<usize>) -> Prior<'_> {
+    /// What pure noise is spread around in the `cells` of a chunk; `contrast` is room to work in.
+    pub fn prior(&self, config: &Config, cells: Range<usize>, contrast: &mut Contrast) -> Prior<'_> {
         if !config.normed {
             return Prior::STANDARD;
         }
         let (width, channels) = (config.condition_channels(), config.latent_channels);
-        let mut contrast = Contrast::default();
         contrast.refill(&self.channels[cells.start * width..cells.end * width], width, channels);
         Prior { mean: Some(&self.guide_latent[cells.start * channels..cells.end * channels]), deviation: contrast.spread() }
     }

@@ -7,6 +7,7 @@ use crate::condition::Condition;
 use crate::error::{Error, Result};
 use crate::kernels::isa::Precision;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::contrast::Contrast;
 use crate::model::kv_window::KvWindow;
 use crate::model::network::{Network, Saved, network};
 use crate::model::sampler::{noise, noised};
@@ -23,6 +24,8 @@ pub struct Session<'a> {
     network: Option<Running<'a>>,
     /// The noisy latent of the pass in work, (cells, latent_channels).
     noisy: Vec<f32>,
+    /// Room to work out how strong noise is.
+    contrast: Contrast,
     /// A time for each pass of the last chunk, seconds: denoising steps, then the commit.
     pub pass_seconds: Vec<f64>,
 }
@@ -59,8 +62,8 @@ impl Snapshot {
 impl<'a> Session<'a> {
     /// A new video.
     pub fn new(checkpoint: &'a Checkpoint, device: &Device, seed: u64) -> Self {
-        let (noisy, pass_seconds) = (Vec::new(), Vec::new());
-        Self { checkpoint, device: device.clone(), seed, chunk: 0, network: None, noisy, pass_seconds }
+        let (noisy, contrast, pass_seconds) = Default::default();
+        Self { checkpoint, device: device.clone(), seed, chunk: 0, network: None, noisy, contrast, pass_seconds }
     }
 
     /// Chunks made so far.
@@ -125,7 +128,7 @@ impl<'a> Session<'a> {
             let mut z = &chunk.latents;
             if *level < 1.0 {
                 self.noisy.clone_from(z);
-                let prior = condition.prior(config, 0..condition.unknown.len());
+                let prior = condition.prior(config, 0..condition.unknown.len(), &mut self.contrast);
                 noised(&mut self.noisy, &condition.unknown, *level, prior, noise(seed, number, step));
                 z = &self.noisy;
             }

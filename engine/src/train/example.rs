@@ -7,6 +7,7 @@
 use crate::condition::{Condition, some_of};
 use crate::model::codec::{PatchCodec, cut};
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
 use crate::model::parameters::normal;
 use crate::model::sampler::noised;
 use crate::picture::Picture;
@@ -78,10 +79,10 @@ impl Material {
         let (mut noisy, mut noise) = (condition.guide_latent.clone(), vec![0.0; latents.len()]);
         normal(rng, &mut noise);
         let channels = config.latent_channels;
-        let cells = condition.unknown.len() / levels.len();
+        let (cells, mut contrast) = (condition.unknown.len() / levels.len(), Contrast::default());
         for (chunk, t) in levels.iter().enumerate() {
             let (cells, values) = (chunk * cells..(chunk + 1) * cells, chunk * cells * channels..(chunk + 1) * cells * channels);
-            let prior = condition.prior(config, cells.clone());
+            let prior = condition.prior(config, cells.clone(), &mut contrast);
             let (z, unknown) = (&mut noisy[values.clone()], &condition.unknown[cells]);
             let chosen = z.chunks_exact_mut(channels).zip(latents[values.clone()].chunks_exact(channels)).zip(unknown);
             chosen.filter(|(_, unknown)| **unknown).for_each(|((z, latent), _)| z.copy_from_slice(latent));

@@ -152,11 +152,13 @@ impl Sheet {
         // Once around, from the top left corner to the right.
         let edges = (0..side).map(|i| (x + i, y)).chain((0..side).map(|i| (x + side, y + i)));
         let edges = edges.chain((0..side).map(|i| (x + side - i, y + side))).chain((0..side).map(|i| (x, y + side - i)));
-        let around: Vec<u32> = edges.filter(|(x, y)| corner[y * columns + x]).map(|(x, y)| vertex(x, y)).collect();
-        if let [a, b, d, c] = around[..] {
+        let around = edges.filter(|(x, y)| corner[y * columns + x]);
+        if around.clone().count() == 4 {
+            let [a, b, c, d] = [(x, y), (x + side, y), (x, y + side), (x + side, y + side)].map(|(x, y)| vertex(x, y));
             self.opaque.extend([[a, b, d], [a, d, c]]);
             return;
         }
+        let around: Vec<u32> = around.map(|(x, y)| vertex(x, y)).collect();
         let middle = vertex(x + side / 2, y + side / 2);
         let next = around.iter().cycle().skip(1);
         self.opaque.extend(around.iter().zip(next).map(|(a, b)| [middle, *a, *b]));

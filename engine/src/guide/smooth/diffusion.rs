@@ -2,8 +2,9 @@
 //! with Anisotropic Diffusion, JMIV 31, 2008): what is known spreads along edges and hardly across them.
 //!
 //! Where edges go is asked of the guess itself, a few times over: the direction in which a slightly blurred picture changes most, averaged
-//! over a neighbourhood. In between the surface of least energy for these directions is approached. On crops of photographs this fills
-//! holes of 8 to 48 px with an error 0.8 to 1.7 dB below the spline's. Guarded by the tests of this folder.
+//! over a neighbourhood. In between the surface of least energy for these directions is approached. A trial outside this program, with
+//! Gaussians for the means, filled holes 8 to 48 px wide in crops of photographs with an error 0.8 to 1.7 dB below the spline's. Guarded by
+//! the tests of this folder.
 
 use super::super::matte::box_mean;
 use super::{Level, relax};
@@ -12,7 +13,7 @@ use rayon::prelude::*;
 
 /// How often directions are asked for.
 const PASSES: usize = 3;
-/// Steps of conjugate gradients in between: four times as many change less than 0.1 dB.
+/// Steps of conjugate gradients in between: in that trial four times as many gained 0.05 dB in holes 24 px wide, and lost 0.14 in wider ones.
 const STEPS: usize = 15;
 /// Slope per px, colours from 0 to 1 taken together, from which on less and less spreads across.
 const EDGE: f32 = 0.003;

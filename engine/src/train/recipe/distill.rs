@@ -12,6 +12,7 @@ use crate::condition::Condition;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
+use crate::model::contrast::Contrast;
 use crate::model::sampler::{noise, noised};
 use crate::stream::session::{Chunk, Session};
 use crate::train::clip::ClipSpec;
@@ -97,7 +98,8 @@ fn rolled_out(ground: Ground, checkpoint: &Checkpoint, student: &mut Trainee, se
     let step = rng.random_range(0..config.noise_levels.len());
     session.denoise_steps(&last.condition, &mut made, step)?;
     let mut noisy = made.latents.clone();
-    let (unknown, prior) = (&last.condition.unknown, last.condition.prior(config, 0..last.condition.unknown.len()));
+    let unknown = &last.condition.unknown;
+    let prior = last.condition.prior(config, 0..unknown.len(), &mut Contrast::default());
     noised(&mut noisy, unknown, config.noise_levels[step], prior, noise(seed, chunks as u64 - 1, step));
     let input = Input::new(&last.condition, noisy, vec![config.noise_levels[step]]);
     let mut output = Vec::new();

@@ -315,7 +315,7 @@ fn judge_student(settings: &Settings, student: &Trainee, held_out: &Pool, name: 
     Ok(report)
 }
 
-/// The teacher's own videos, at the size of its training: it sees a whole clip, which no session does.
+/// The teacher's own videos: it sees a whole clip, which no session does.
 fn judge_teacher(settings: &Settings, teacher: &mut Trainee, held_out: &Pool) -> Result<Report> {
     let recipe = &settings.recipe;
     let sheet = settings.folder.join("sheet-teacher.png");
