@@ -60,7 +60,8 @@ pub struct Place {
     /// cpu, cuda, cuda:N or metal.
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// Instructions on the CPU: auto, avx512-fp16, avx512-bf16, avx512, avx2, portable, or graph for plain candle.
+    /// Instructions on the CPU: auto, avx512-fp16, avx512-bf16, avx512, avx2, portable, fp16-emulated (what avx512-fp16 computes, on any
+    /// processor, slowly), or graph for plain candle.
     #[arg(long, default_value = "auto")]
     pub kernels: String,
 }

@@ -80,6 +80,12 @@ impl<T: Sample> Grid<T> {
         self.at(x, y)
     }
 
+    /// With `margin` px more on each side, which repeat the outermost pixels.
+    pub fn padded(&self, margin: usize) -> Self {
+        let inner = |i: usize| i as isize - margin as isize;
+        Self::from_fn(self.width + 2 * margin, self.height + 2 * margin, |x, y| self.clamped(inner(x), inner(y)))
+    }
+
     /// Bilinear sample at picture coordinates (pixel centres at +0.5), clamped at the border.
     #[inline(always)]
     pub fn bilinear(&self, x: f32, y: f32) -> T {

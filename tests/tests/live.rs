@@ -11,7 +11,7 @@ use glam::Vec2;
 use kinebrush_engine::guide::layers::Fill;
 use kinebrush_engine::media::picture_file::save_png;
 use kinebrush_engine::model::checkpoint::Checkpoint;
-use kinebrush_engine::motion::stroke::{After, Easing, Key, Stroke};
+use kinebrush_engine::motion::stroke::{After, Key, Stroke};
 use kinebrush_engine::motion::{LayerMotion, Project, Region};
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::compile::Stage;
@@ -38,18 +38,7 @@ fn disc(x: f32, y: f32) -> Region {
 }
 
 fn stroke(region: Region, path: &[(f32, f32, f32)]) -> Stroke {
-    Stroke {
-        name: String::new(),
-        region,
-        path: path.iter().map(|key| Key::from(*key)).collect(),
-        handles: vec![],
-        timing: vec![],
-        turn: vec![],
-        scale: vec![],
-        pivot: None,
-        easing: Easing::Hand,
-        after: After::Hold,
-    }
+    Stroke::along(region, path.iter().map(|key| Key::from(*key)).collect())
 }
 
 fn project(strokes: Vec<Stroke>) -> Arc<Project> {

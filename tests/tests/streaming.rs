@@ -51,7 +51,7 @@ fn bound(precision: Option<Precision>) -> f32 {
     match precision {
         // As in packed.rs: bfloat16's eight digits lose a little more over a whole network than over a block.
         Some(Precision::Bf16) => 1e-2,
-        Some(Precision::Fp16) => 5e-3,
+        Some(Precision::Fp16 | Precision::Fp16Emulated) => 5e-3,
         _ => 1e-5,
     }
 }

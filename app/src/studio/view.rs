@@ -84,7 +84,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use kinebrush_engine::motion::region::Region;
-    use kinebrush_engine::motion::stroke::{After, Easing, Stroke};
+    use kinebrush_engine::motion::stroke::Stroke;
     use kinebrush_engine::picture::Picture;
     use kinebrush_engine::stream::live::compile::Stage;
     use kinebrush_engine::stream::live::{Clock, Compiled, Event};
@@ -95,18 +95,8 @@ mod tests {
     fn the_playhead_is_followed_while_the_next_scene_is_on_its_way() {
         let picture = Arc::new(Picture::filled(32, 24, [0.5; 3]));
         let mut project = Project::new("", "none.png", 9);
-        project.strokes.push(Stroke {
-            name: String::new(),
-            region: Region::Disc { center: (10.0, 10.0), radius: 4.0, softness: 0.0 },
-            path: [(0.0, 10.0, 10.0), (8.0, 20.0, 10.0)].map(Into::into).to_vec(),
-            handles: vec![],
-            timing: vec![],
-            turn: vec![],
-            scale: vec![],
-            pivot: None,
-            easing: Easing::default(),
-            after: After::default(),
-        });
+        let disc = Region::Disc { center: (10.0, 10.0), radius: 4.0, softness: 0.0 };
+        project.strokes.push(Stroke::along(disc, [(0.0, 10.0, 10.0), (8.0, 20.0, 10.0)].map(Into::into).to_vec()));
         let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&project).unwrap();
         let (scene, layers) = (Arc::new(scene), Arc::new(layers));
         let compiled = |cut| Arc::new(Compiled { revision: cut, scene: scene.clone(), layers: layers.clone(), cut, scale: 1.0 });

@@ -15,7 +15,7 @@ use super::exemplar::exemplar_fill;
 use super::matte::{foreground_colour, is_soft, signed_depth, smoothstep, soft_matte};
 use super::pull_push::pull_push;
 use super::relief::Relief;
-use super::smooth::smooth_fill;
+use super::smooth::{smooth_beyond, smooth_fill};
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture, Sample};
 
@@ -191,10 +191,11 @@ pub(super) fn plate_texture(colour: &Picture, margin: usize, seen: impl Fn(usize
     Arc::new(Texture::new(with_seen(colour, seen), -Vec2::splat(margin as f32)))
 }
 
-/// The best smooth guess of what is not `known` in `picture`. Takes several times as long as [`pull_push`].
-pub(super) fn smoothest(picture: &Picture, known: &Mask) -> Picture {
+/// The best smooth guess of what is not `known` in `picture`, and of `margin` px more on each side. Takes several times as long as
+/// [`pull_push`].
+pub(super) fn smoothest(picture: &Picture, known: &Mask, margin: usize) -> Picture {
     // Four numbers a pixel, since processors add them at once and three one by one.
-    let filled = smooth_fill(&with_seen(picture, |_| 0.0), known);
+    let filled = smooth_beyond(&smooth_fill(&with_seen(picture, |_| 0.0), known), margin);
     let colour = |[r, g, b, _]: &[f32; 4]| [r, g, b].map(|v| v.clamp(0.0, 1.0));
     Picture { width: filled.width, height: filled.height, data: filled.data.iter().map(colour).collect() }
 }
@@ -230,7 +231,7 @@ impl Layers {
         let margin = self.plate_margin_px;
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
         // There is time now for a better smooth guess as well.
-        let plate_smooth = smoothest(&padded(source, margin), &self.plate_seen);
+        let plate_smooth = smoothest(source, &known, margin);
         let plate = extended(&exemplar_fill(source, &known, seed), &plate_smooth, margin);
         let texture = |colour: &Picture| plate_texture(colour, margin, |i| self.plate_seen.data[i]);
         let (plate_texture, smooth_texture) = (texture(&plate), texture(&plate_smooth));
@@ -283,7 +284,7 @@ impl Layers {
         let plate_seen = Mask::from_fn(wide, high, |x, y| if inside(x, y) { known.at(x - margin, y - margin) } else { 0.0 });
         let smooth_inside = pull_push(source, &known);
         let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
-        let plate = if margin == 0 { smooth_inside } else { pull_push(&padded(&smooth_inside, margin), &frame) };
+        let plate = if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) };
         let plate_texture = plate_texture(&plate, margin, |i| plate_seen.data[i]);
         Self {
             source_texture: source_texture.clone(),
@@ -347,12 +348,6 @@ fn under(matte: &Mask, hidden: &Mask, radius: f32) -> Mask {
         }
         continued.at(x, y)[0] * (1.0 - smoothstep(radius * 0.5, radius * 1.5, depth.at(x, y)))
     })
-}
-
-/// `picture` with `margin` px of its border's colours on each side.
-fn padded(picture: &Picture, margin: usize) -> Picture {
-    let inner = |i: usize| i as isize - margin as isize;
-    Picture::from_fn(picture.width + 2 * margin, picture.height + 2 * margin, |x, y| picture.clamped(inner(x), inner(y)))
 }
 
 /// `filled` continued by `margin` px on each side: mirrored near the border, fading into the smooth continuation, because a mirror

@@ -121,6 +121,22 @@ pub struct Stroke {
 }
 
 impl Stroke {
+    /// `region` along `path` in the hand's timing, and nothing else.
+    pub fn along(region: Region, path: Vec<Key>) -> Self {
+        Self {
+            name: String::new(),
+            region,
+            path,
+            handles: Vec::new(),
+            timing: Vec::new(),
+            turn: Vec::new(),
+            scale: Vec::new(),
+            pivot: None,
+            easing: Easing::default(),
+            after: After::default(),
+        }
+    }
+
     /// Where a source point (px) is at `frame` (px) when the stroke turns and scales about `anchor` (px). Scenes keep a
     /// [`Trajectory`] instead, which does the work of building the curve once.
     pub fn transform_at(&self, frame: f32, anchor: Vec2) -> Affine2 {
@@ -287,18 +303,7 @@ mod tests {
     use super::*;
 
     fn stroke(path: &[(f32, f32, f32)]) -> Stroke {
-        Stroke {
-            name: String::new(),
-            region: Region::All,
-            path: path.iter().map(|key| Key::from(*key)).collect(),
-            handles: vec![],
-            timing: vec![],
-            turn: vec![],
-            scale: vec![],
-            pivot: None,
-            easing: Easing::Hand,
-            after: After::Hold,
-        }
+        Stroke::along(Region::All, path.iter().map(|key| Key::from(*key)).collect())
     }
 
     #[test]

@@ -17,18 +17,7 @@ const REACH: f32 = 3.5;
 
 /// A stroke with nothing but region, path and timing.
 pub fn new_stroke(region: Region, path: Vec<Key>, easing: Easing, after: After) -> Stroke {
-    Stroke {
-        name: String::new(),
-        region,
-        path,
-        handles: Vec::new(),
-        timing: Vec::new(),
-        turn: Vec::new(),
-        scale: Vec::new(),
-        pivot: None,
-        easing,
-        after,
-    }
+    Stroke { easing, after, ..Stroke::along(region, path) }
 }
 
 /// Adds `stroke` in front; the project grows so that all of it is seen. Its index, or None when it is no use (its region lies outside

@@ -4,7 +4,7 @@
 //! whatever the rounding. Guarded by the randomised tests below, which ask `Project::validate`.
 
 use kinebrush_engine::motion::region::Region;
-use kinebrush_engine::motion::stroke::{After, Easing, MAX_FRAMES, Stroke, Trajectory};
+use kinebrush_engine::motion::stroke::{Easing, MAX_FRAMES, Stroke, Trajectory};
 
 /// Which end of a bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,18 +232,8 @@ pub fn speeds(stroke: &Stroke, samples: usize) -> Vec<f32> {
 
 /// Part of the way done after part `u` of the time by a speed curve, as the engine bends it.
 pub fn way_at(timing: &[(f32, f32)], samples: usize) -> Vec<f32> {
-    let ruler = Stroke {
-        name: String::new(),
-        region: Region::All,
-        path: vec![(0.0, 0.0, 0.0).into(), (1.0, 1000.0, 0.0).into()],
-        handles: Vec::new(),
-        timing: timing.to_vec(),
-        turn: Vec::new(),
-        scale: Vec::new(),
-        pivot: None,
-        easing: Easing::Linear,
-        after: After::Hold,
-    };
+    let straight = Stroke::along(Region::All, vec![(0.0, 0.0, 0.0).into(), (1.0, 1000.0, 0.0).into()]);
+    let ruler = Stroke { timing: timing.to_vec(), easing: Easing::Linear, ..straight };
     let trajectory = Trajectory::new(&ruler);
     (0..=samples).map(|i| trajectory.displacement(i as f32 / samples as f32).x / 1000.0).collect()
 }

@@ -3,7 +3,7 @@
 
 use kinebrush_engine::motion::project::Project;
 use kinebrush_engine::motion::region::Region;
-use kinebrush_engine::motion::stroke::{After, Easing, Stroke};
+use kinebrush_engine::motion::stroke::Stroke;
 
 /// A seeded generator (splitmix64).
 pub struct Dice(pub u64);
@@ -29,18 +29,8 @@ impl Dice {
 
 /// A stroke with a disc as its region.
 pub fn stroke(name: &str, path: &[(f32, f32, f32)]) -> Stroke {
-    Stroke {
-        name: name.to_owned(),
-        region: Region::Disc { center: (200.0, 150.0), radius: 40.0, softness: 0.5 },
-        path: path.iter().map(|key| (*key).into()).collect(),
-        handles: Vec::new(),
-        timing: Vec::new(),
-        turn: Vec::new(),
-        scale: Vec::new(),
-        pivot: None,
-        easing: Easing::Hand,
-        after: After::Hold,
-    }
+    let region = Region::Disc { center: (200.0, 150.0), radius: 40.0, softness: 0.5 };
+    Stroke { name: name.to_owned(), ..Stroke::along(region, path.iter().map(|key| (*key).into()).collect()) }
 }
 
 /// A project without motion for a picture of 400x300 px that lies in the folder.

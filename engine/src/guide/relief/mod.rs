@@ -97,7 +97,7 @@ impl Layers {
         if let Some(relief) = self.relief.as_mut().filter(|relief| relief.hides()) {
             let known = Mask { data: relief.hidden.data.iter().map(|h| 1.0 - h).collect(), ..relief.hidden };
             let colour = exemplar_fill(&self.plate, &known, seed);
-            let smooth = smoothest(&self.plate_smooth, &known);
+            let smooth = smoothest(&self.plate_smooth, &known, 0);
             let texture = |colour: &Picture| Relief::texture(colour, &relief.hidden, &self.plate_seen, self.plate_margin_px);
             let (back_texture, back_smooth) = (texture(&colour), texture(&smooth));
             *relief = Arc::new(Relief { back_texture, back_smooth, back_colour: Arc::new(colour), ..(**relief).clone() });

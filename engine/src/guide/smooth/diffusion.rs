@@ -2,9 +2,8 @@
 //! with Anisotropic Diffusion, JMIV 31, 2008): what is known spreads along edges and hardly across them.
 //!
 //! Where edges go is asked of the guess itself, a few times over: the direction in which a slightly blurred picture changes most, averaged
-//! over a neighbourhood. In between the surface of least energy for these directions is approached. A trial outside this program, with
-//! Gaussians for the means, filled holes 8 to 48 px wide in crops of photographs with an error 0.8 to 1.7 dB below the spline's. Guarded by
-//! the tests of this folder.
+//! over a neighbourhood. In between the surface of least energy for these directions is approached. Guarded by the tests
+//! of this folder.
 
 use super::super::matte::box_mean;
 use super::{Level, relax};
@@ -15,12 +14,25 @@ use rayon::prelude::*;
 const PASSES: usize = 3;
 /// Steps of conjugate gradients in between: in that trial four times as many gained 0.05 dB in holes 24 px wide, and lost 0.14 in wider ones.
 const STEPS: usize = 15;
-/// Slope per px, colours from 0 to 1 taken together, from which on less and less spreads across.
-const EDGE: f32 = 0.003;
 /// Means over squares that blur a picture before its slopes are taken: radius, px, and number.
 const BLUR: (usize, usize) = (1, 3);
-/// Means over squares that average its directions.
-const NEIGHBOURHOOD: (usize, usize) = (3, 3);
+
+/// What counts as an edge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Edges {
+    /// Slope per px, colours from 0 to 1 taken together, from which on less and less spreads across.
+    least: f32,
+    /// Means over squares that average directions: radius, px, and number.
+    neighbourhood: (usize, usize),
+}
+
+impl Edges {
+    /// For a hole with something known on all sides: of neighbourhoods with radii from 2 to 12 and slopes from 0.0001 to 0.012 the best by
+    /// squared error of what is uncovered in 32 clips, 0.37 dB better than [`Edges::OPEN`].
+    pub const ENCLOSED: Self = Self { least: 0.0005, neighbourhood: (8, 3) };
+    /// For what lies beyond a picture's border, where it is 0.9 dB better than [`Edges::ENCLOSED`]: what goes on too far costs more there.
+    pub const OPEN: Self = Self { least: 0.003, neighbourhood: (3, 3) };
+}
 
 /// How well values spread at a sample: a symmetric tensor xx, xy, yy.
 type Spread = [f32; 3];
@@ -28,13 +40,13 @@ type Spread = [f32; 3];
 type Weights = [f32; 9];
 
 /// Spreads what is known along edges into the `free` samples of a level.
-pub(super) fn improve<const N: usize>(level: &mut Level<N>, free: &[u32]) {
+pub(super) fn improve<const N: usize>(level: &mut Level<N>, free: &[u32], edges: Edges) {
     if free.is_empty() {
         return;
     }
     let width = level.values.width;
     for _ in 0..PASSES {
-        let spread = spread(&level.values);
+        let spread = spread(&level.values, edges);
         let weights: Vec<Weights> = free.par_iter().map(|at| weights(&spread, *at as usize)).collect();
         let stiffness: Vec<f32> = weights.iter().map(|w| w[4].max(1e-6)).collect();
         relax(&mut level.values.data, free, &stiffness, STEPS, |values, slope| {
@@ -56,7 +68,7 @@ fn blurred<const N: usize>(grid: &Grid<[f32; N]>, (radius, times): (usize, usize
 }
 
 /// How well values spread at every sample of a picture.
-fn spread<const N: usize>(picture: &Grid<[f32; N]>) -> Grid<Spread> {
+fn spread<const N: usize>(picture: &Grid<[f32; N]>, edges: Edges) -> Grid<Spread> {
     let soft = blurred(picture, BLUR);
     let Grid { width, height, .. } = soft;
     let mut slopes = Grid::filled(width, height, [0.0; 3]);
@@ -76,12 +88,12 @@ fn spread<const N: usize>(picture: &Grid<[f32; N]>) -> Grid<Spread> {
             }
         }
     });
-    let mut spread = blurred(&slopes, NEIGHBOURHOOD);
+    let mut spread = blurred(&slopes, edges.neighbourhood);
     spread.data.par_iter_mut().for_each(|tensor| {
         let [xx, xy, yy] = *tensor;
         let apart = ((xx - yy) * (xx - yy) + 4.0 * xy * xy).sqrt();
         // The larger eigenvalue is the square of the slope across the edge.
-        let across = (1.0 + 0.5 * (xx + yy + apart) / (EDGE * EDGE)).sqrt().recip();
+        let across = (1.0 + 0.5 * (xx + yy + apart) / (edges.least * edges.least)).sqrt().recip();
         let (mean, half) = (0.5 * (across + 1.0), 0.5 * (across - 1.0));
         let (cosine, sine) = if apart > 1e-12 { ((xx - yy) / apart, 2.0 * xy / apart) } else { (0.0, 0.0) };
         *tensor = [mean + half * cosine, half * sine, mean - half * cosine];
@@ -132,7 +144,7 @@ mod tests {
     #[test]
     fn the_matrix_is_symmetric_and_flat_areas_have_no_slope() {
         let picture = Grid::from_fn(12, 9, |x, y| [((x * 7 + y * 5) % 11) as f32 / 11.0, (x * y % 7) as f32 / 7.0]);
-        let spread = spread(&picture);
+        let spread = spread(&picture, Edges::OPEN);
         let all: Vec<Weights> = (0..12 * 9).map(|at| weights(&spread, at)).collect();
         for (at, row) in all.iter().enumerate() {
             assert!(row.iter().sum::<f32>().abs() < 1e-5 && row[4] > 0.0, "{row:?}");
@@ -149,9 +161,11 @@ mod tests {
     #[test]
     fn along_an_edge_spreads_all_and_across_it_hardly_anything() {
         let edge = Grid::from_fn(24, 20, |x, _| [if x < 12 { 0.2 } else { 0.8 }]);
-        let [xx, xy, yy] = spread(&edge).at(12, 10);
-        assert!(xx < 0.05 && xy.abs() < 1e-3 && yy > 0.99, "{xx} {xy} {yy}");
-        let [xx, xy, yy] = spread(&Grid::filled(24, 20, [0.5])).at(12, 10);
-        assert_eq!([xx, xy, yy], [1.0, 0.0, 1.0]);
+        for edges in [Edges::ENCLOSED, Edges::OPEN] {
+            let [xx, xy, yy] = spread(&edge, edges).at(12, 10);
+            assert!(xx < 0.05 && xy.abs() < 1e-3 && yy > 0.99, "{xx} {xy} {yy}");
+            let [xx, xy, yy] = spread(&Grid::filled(24, 20, [0.5]), edges).at(12, 10);
+            assert_eq!([xx, xy, yy], [1.0, 0.0, 1.0]);
+        }
     }
 }

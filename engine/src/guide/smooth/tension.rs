@@ -84,7 +84,7 @@ mod tests {
         let truth = Grid::from_fn(72, 60, |x, y| [(x as f32 * 0.21).sin() * (y as f32 * 0.13).cos(), f32::from(x + y > 64)]);
         for radius in [3.0, 10.0, 20.0] {
             let known = disc(72, 60, radius);
-            let filled = filled(&truth, &known, 0);
+            let filled = filled(&truth, &known, None);
             // Plain descent from there, for long, everywhere in the hole.
             let mut settled = filled.clone();
             let at = |g: &Grid<[f32; 2]>, x: isize, y: isize, c: usize| g.clamped(x, y)[c];

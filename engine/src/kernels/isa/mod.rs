@@ -11,6 +11,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod emulated;
 #[cfg(target_arch = "x86_64")]
 mod fp16;
 mod portable;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::{Avx512, Bf16};
+pub use emulated::Fp16Emulated;
 #[cfg(target_arch = "x86_64")]
 pub use fp16::Fp16;
 pub use portable::Portable;
@@ -142,11 +144,13 @@ pub enum Precision {
     Avx2,
     /// Any processor, f32.
     Portable,
+    /// What `Fp16` computes, on any processor, slowly.
+    Fp16Emulated,
 }
 
 impl Precision {
     /// All of them, the fastest first.
-    pub const ALL: [Self; 5] = [Self::Fp16, Self::Bf16, Self::Avx512, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 6] = [Self::Fp16, Self::Bf16, Self::Avx512, Self::Avx2, Self::Portable, Self::Fp16Emulated];
 
     /// Its name in settings and reports.
     pub fn name(self) -> &'static str {
@@ -156,6 +160,7 @@ impl Precision {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
+            Self::Fp16Emulated => "fp16-emulated",
         }
     }
 
@@ -167,10 +172,10 @@ impl Precision {
             Self::Bf16 => Bf16::detect().is_some(),
             Self::Avx512 => Avx512::detect().is_some(),
             Self::Avx2 => Avx2::detect().is_some(),
-            Self::Portable => true,
+            Self::Portable | Self::Fp16Emulated => true,
         };
         #[cfg(not(target_arch = "x86_64"))]
-        return self == Self::Portable;
+        return matches!(self, Self::Portable | Self::Fp16Emulated);
     }
 
     /// The one to use unless the user says otherwise. FP16 comes before bfloat16: the processors that have both do the bfloat16 dot
@@ -202,6 +207,9 @@ pub trait Visit {
 impl Precision {
     /// Calls `visit` with the set. One that this processor lacks is replaced by the portable one.
     pub fn with<V: Visit>(self, visit: V) -> V::Output {
+        if self == Self::Fp16Emulated {
+            return visit.visit(Fp16Emulated);
+        }
         #[cfg(target_arch = "x86_64")]
         match self {
             Self::Fp16 => {
@@ -224,7 +232,7 @@ impl Precision {
                     return visit.visit(isa);
                 }
             }
-            Self::Portable => {}
+            Self::Portable | Self::Fp16Emulated => {}
         }
         visit.visit(Portable)
     }
@@ -350,7 +358,7 @@ mod tests {
         for precision in Precision::ALL.into_iter().filter(|p| p.available()) {
             let bound = match precision {
                 Precision::Bf16 => 3e-2, // 8 digits, and scores of several units
-                Precision::Fp16 => 1e-2,
+                Precision::Fp16 | Precision::Fp16Emulated => 1e-2,
                 _ => 1e-5,
             };
             let error = precision.with(Attention);

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
-use crate::motion::stroke::{After, Easing, Key, Stroke};
+use crate::motion::stroke::{After, Key, Stroke};
 
 /// A project over a 200 x 100 picture, with its folder.
 fn project(strokes: Vec<Stroke>, pins: Vec<Region>) -> (tempfile::TempDir, Project) {
@@ -16,18 +16,7 @@ fn scene(strokes: Vec<Stroke>, pins: Vec<Region>) -> Scene {
 }
 
 fn stroke(region: Region, path: &[(f32, f32, f32)]) -> Stroke {
-    Stroke {
-        name: String::new(),
-        region,
-        path: path.iter().map(|key| Key::from(*key)).collect(),
-        handles: vec![],
-        timing: vec![],
-        turn: vec![],
-        scale: vec![],
-        pivot: None,
-        easing: Easing::Hand,
-        after: After::Hold,
-    }
+    Stroke::along(region, path.iter().map(|key| Key::from(*key)).collect())
 }
 
 fn square(x: f32, y: f32, side: f32) -> Region {

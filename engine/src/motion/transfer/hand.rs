@@ -12,7 +12,7 @@ use super::clip_motion::ClipMotion;
 use super::neighbours::Buckets;
 use super::{ClipMap, Transfer};
 use crate::motion::npz::Tracks;
-use crate::motion::stroke::{After, Easing, Key, MAX_FRAMES, Stroke};
+use crate::motion::stroke::{Key, MAX_FRAMES, Stroke};
 use crate::motion::track_field::TrackFrame;
 use crate::{Error, Result};
 
@@ -48,18 +48,8 @@ pub fn stroke_from_track(
     let count = transfer.range.1 - transfer.range.0 + 1;
     let keys = (0..count).map(|i| Key { frame: transfer.start + i as f32 * pace, place: map.place(motion.places(i as f32, 0.0)[at]) });
     let keys: Vec<Key> = keys.take_while(|key| key.frame <= MAX_FRAMES as f32).collect();
-    let stroke = Stroke {
-        name: transfer.name.clone(),
-        region: transfer.region.clone(),
-        path: thinned(&keys, tolerance_px.max(1e-3)),
-        handles: Vec::new(),
-        timing: Vec::new(),
-        turn: Vec::new(),
-        scale: Vec::new(),
-        pivot: None,
-        easing: Easing::Hand,
-        after: After::Hold,
-    };
+    let along = Stroke::along(transfer.region.clone(), thinned(&keys, tolerance_px.max(1e-3)));
+    let stroke = Stroke { name: transfer.name.clone(), ..along };
     stroke.validate("track", picture)?;
     Ok(stroke)
 }

@@ -261,17 +261,9 @@ mod tests {
         let mut project = Project::new("", "not on any disk.png", 8);
         project.strokes = discs
             .iter()
-            .map(|center| Stroke {
-                name: String::new(),
-                region: Region::Disc { center: *center, radius: 20.0, softness: 0.0 },
-                path: vec![Key { frame: 0.0, place: Vec2::ZERO }, Key { frame: 4.0, place: Vec2::new(30.0, 10.0) }],
-                handles: vec![],
-                timing: vec![],
-                turn: vec![],
-                scale: vec![],
-                pivot: None,
-                easing: Default::default(),
-                after: Default::default(),
+            .map(|center| {
+                let region = Region::Disc { center: *center, radius: 20.0, softness: 0.0 };
+                Stroke::along(region, vec![Key { frame: 0.0, place: Vec2::ZERO }, Key { frame: 4.0, place: Vec2::new(30.0, 10.0) }])
             })
             .collect();
         project

@@ -10,7 +10,7 @@ use glam::Vec2;
 
 use super::Hand;
 use crate::motion::region::Region;
-use crate::motion::stroke::{After, Easing, Key, Stroke};
+use crate::motion::stroke::{After, Key, Stroke};
 
 /// Keys per frame, at most.
 const PER_FRAME: f32 = 4.0;
@@ -172,18 +172,8 @@ impl Drag {
 
     fn stroke(&self) -> Stroke {
         let standing = || self.waiting.first().map(|(_, place)| Key { frame: 0.0, place: *place }).into_iter().collect();
-        Stroke {
-            name: String::new(),
-            region: self.region.clone(),
-            path: if self.keys.is_empty() { standing() } else { self.keys.clone() },
-            handles: Vec::new(),
-            timing: Vec::new(),
-            turn: Vec::new(),
-            scale: Vec::new(),
-            pivot: None,
-            easing: Easing::Hand,
-            after: self.after.filter(|_| self.done).unwrap_or_default(),
-        }
+        let path = if self.keys.is_empty() { standing() } else { self.keys.clone() };
+        Stroke { after: self.after.filter(|_| self.done).unwrap_or_default(), ..Stroke::along(self.region.clone(), path) }
     }
 }
 

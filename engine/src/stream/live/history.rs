@@ -278,20 +278,7 @@ mod tests {
 
     fn stroke(keys: usize) -> Stroke {
         let path = (0..keys).map(|i| Key { frame: i as f32, place: glam::Vec2::splat(i as f32) }).collect();
-        let region = Region::Disc { center: (5.0, 5.0), radius: 2.0, softness: 0.0 };
-        let (easing, after) = Default::default();
-        Stroke {
-            name: String::new(),
-            region,
-            path,
-            handles: vec![],
-            timing: vec![],
-            turn: vec![],
-            scale: vec![],
-            pivot: None,
-            easing,
-            after,
-        }
+        Stroke::along(Region::Disc { center: (5.0, 5.0), radius: 2.0, softness: 0.0 }, path)
     }
 
     #[test]
