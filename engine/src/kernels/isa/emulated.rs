@@ -4,12 +4,23 @@
 //! Invariant: products equal those of [`super::Fp16`] but for the rare sum that f32 has rounded to a tie of half precision. Guarded by the
 //! tests below and `tests/tests/packed.rs`.
 
-use super::super::vector::dispatch;
 use super::{COLUMNS, Isa, Row, check};
 
 /// AVX-512 FP16 in f32 instructions.
 #[derive(Clone, Copy)]
 pub struct Fp16Emulated;
+
+/// Runs `f` compiled for the widest f32 vectors with fused multiply-adds; elsewhere each of those is a call.
+#[inline(always)]
+fn wide<R>(f: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(isa) = super::Avx512::detect() {
+        return isa.vectorize(f);
+    } else if let Some(isa) = super::Avx2::detect() {
+        return isa.vectorize(f);
+    }
+    f()
+}
 
 const ROWS: usize = 4;
 /// Even and odd steps of sixteen columns side by side.
@@ -98,12 +109,12 @@ impl Isa for Fp16Emulated {
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        dispatch(f)
+        wide(f)
     }
 
     fn narrow(self, from: &[f32], to: &mut [f32]) {
         assert_eq!(from.len(), to.len(), "narrowing changes no length");
-        dispatch(
+        wide(
             #[inline(always)]
             || to.iter_mut().zip(from).for_each(|(to, from)| *to = half(*from)),
         );
@@ -111,7 +122,7 @@ impl Isa for Fp16Emulated {
 
     fn panel(self, rows: usize, k: usize, a: &[f32], stride: usize, b: &[f32], vectors: usize, c: &mut [f32], add: bool) {
         check::<Self>(rows, k, a.len(), stride, b.len(), vectors, (c.len(), COLUMNS));
-        dispatch(
+        wide(
             #[inline(always)]
             || {
                 for row in (0..rows).step_by(ROWS) {
@@ -123,7 +134,7 @@ impl Isa for Fp16Emulated {
 
     fn scores(self, rows: usize, k: usize, q: &[f32], stride: usize, keys: &[f32], s: &mut [f32], s_stride: usize) {
         check::<Self>(rows, k, q.len(), stride, keys.len(), 2, (s.len(), s_stride));
-        dispatch(
+        wide(
             #[inline(always)]
             || {
                 for row in (0..rows).step_by(ROWS) {
@@ -137,7 +148,7 @@ impl Isa for Fp16Emulated {
         assert_eq!(length % Self::KEYS, 0, "a row of scores is made of whole panels");
         for (scores, row) in scores.chunks_mut(stride).zip(rows) {
             let scores = &mut scores[..length];
-            dispatch(
+            wide(
                 #[inline(always)]
                 || row.take(super::super::vector::max(scores), |top| exponentials(scores, top)),
             );
@@ -147,7 +158,7 @@ impl Isa for Fp16Emulated {
 
     fn multiply_adds(self, rounds: u64) -> u64 {
         let (mut sums, mut x) = ([1f32; HALVES], 0.5f32);
-        dispatch(
+        wide(
             #[inline(always)]
             || {
                 for _ in 0..rounds {
