@@ -38,9 +38,9 @@ pub fn smooth_beyond<const N: usize>(picture: &Grid<[f32; N]>, margin: usize) ->
     let known = Mask::from_fn(padded.width, padded.height, |x, y| f32::from(inside(x, width) && inside(y, height)));
     let mut mean = filled(&padded, &known, None);
     let along = filled(&padded, &known, Some(Edges::OPEN));
-    for ((mean, along), _) in mean.data.iter_mut().zip(&along.data).zip(&known.data).filter(|(_, known)| **known < 0.5) {
-        (0..N).for_each(|c| mean[c] = 0.5 * (mean[c] + along[c]));
-    }
+    // What is known is the same in both, and so is its mean.
+    let both = mean.data.as_flattened_mut().iter_mut().zip(along.data.as_flattened());
+    both.for_each(|(mean, along)| *mean = 0.5 * (*mean + along));
     mean
 }
 
