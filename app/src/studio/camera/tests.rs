@@ -587,14 +587,13 @@ fn an_idle_panel_does_not_repaint() {
         harness.run_steps(4);
         harness.output().viewport_output.values().all(|out| out.repaint_delay > Duration::from_secs(10))
     };
-    // What a worker asked for as it ended may arrive a little later; once at rest, it stays so.
-    let settles = (0..100).any(|_| {
-        rests() || {
-            std::thread::sleep(Duration::from_millis(20));
-            false
-        }
+    // A worker wakes the window after it has handed its result over, so its request may come at any later step: at rest is
+    // what stays so, and a panel that asks by itself never does.
+    let settles = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        (0..5).all(|_| rests())
     });
-    assert!(settles && (0..5).all(|_| rests()));
+    assert!(settles);
 }
 
 #[test]
