@@ -10,7 +10,6 @@ use std::time::Duration;
 use candle_core::Device;
 use image::AnimationDecoder;
 use image::codecs::gif::GifDecoder;
-use kinebrush_engine::guide::Fill;
 use kinebrush_engine::media::picture_file::{load_picture, rgb8, save_png};
 use kinebrush_engine::media::video::Quality;
 use kinebrush_engine::model::checkpoint::Checkpoint;
@@ -18,7 +17,7 @@ use kinebrush_engine::motion::Project;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::export::{ExportFormat, ExportJob, ExportOptions, ExportSource, default_size};
 use kinebrush_engine::stream::live::Compiled;
-use kinebrush_engine::stream::live::compile::Stage;
+use kinebrush_engine::stream::live::compile::{Filling, Stage};
 use kinebrush_engine::stream::live::log::Log;
 use kinebrush_engine::stream::live::maker::ChunkMaker;
 use kinebrush_engine::stream::take::{CAP_BYTES, Header, ModelId, TakePlayer, TakeReader, TakeWriter};
@@ -57,14 +56,14 @@ fn write(path: &Path, checkpoint: &Checkpoint, project: &Project, more: impl Fn(
         chunk_frames: checkpoint.dit.config.chunk_frames(),
         parent: None,
     };
-    let (scene, layers) = stage.compile_filled(project, Fill::Exemplar).unwrap();
+    let (scene, layers) = stage.compile(project, Filling::Textured).unwrap();
     let compiled = Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
     let mut writer = TakeWriter::create(path, &header, CAP_BYTES, None).unwrap();
     let mut maker = ChunkMaker::new(checkpoint, &Device::Cpu, header.model_size, header.seed);
     writer.motion(0, project).unwrap();
     for chunk in (0..).take_while(|chunk| more(*chunk)) {
         maker.make(1, &compiled).unwrap();
-        writer.chunk(chunk, &maker.made(Fill::Exemplar)).unwrap();
+        writer.chunk(chunk, &maker.made(Filling::Textured)).unwrap();
     }
 }
 

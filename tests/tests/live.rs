@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use crossbeam_channel::RecvTimeoutError;
 use glam::Vec2;
-use kinebrush_engine::guide::layers::Fill;
 use kinebrush_engine::media::picture_file::save_png;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::motion::stroke::{After, Key, Stroke};
 use kinebrush_engine::motion::{LayerMotion, Project, Region};
 use kinebrush_engine::picture::Picture;
-use kinebrush_engine::stream::live::compile::Stage;
+use kinebrush_engine::stream::live::compile::{Filling, Stage};
 use kinebrush_engine::stream::live::log::{Log, MadeChunk};
 use kinebrush_engine::stream::live::maker::ChunkMaker;
 use kinebrush_engine::stream::live::worker::{LiveOptions, Worker};
@@ -158,7 +157,7 @@ fn chunks_equal_those_of_a_renderer() {
     let mut renderer = Renderer::new(&project, &picture, Some(&checkpoint), &Device::Cpu, None, project.seed).unwrap();
     assert_eq!(renderer.model_size(), renderer.output_size());
     let mut stage = Stage::new(&Arc::new(picture), 1280, project.seed).unwrap();
-    let (scene, layers) = stage.compile_filled(&project, Fill::Exemplar).unwrap();
+    let (scene, layers) = stage.compile(&project, Filling::Textured).unwrap();
     let compiled = Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: stage.scale() });
     let mut maker = ChunkMaker::new(&checkpoint, &Device::Cpu, SIZE, project.seed);
     for _ in 0..5 {
@@ -300,7 +299,7 @@ impl Log for Told {
         }
         assert!(made.active.len() > 1 && made.output.len() % made.active.len() == 0);
         let active = made.active.iter().any(|active| *active);
-        self.lines.lock().unwrap().push(format!("chunk {chunk} {active} {:?}", made.fill));
+        self.lines.lock().unwrap().push(format!("chunk {chunk} {active} {:?}", made.filling));
         Ok(())
     }
 }
@@ -333,9 +332,9 @@ fn a_log_is_told_every_motion_and_chunk_and_may_fail() {
     worker.send(Command::Run { until: Some(12) });
     until(&worker, paused);
     let told = lines.lock().unwrap().clone();
-    let expected = ["take 1 1 128 None", "motion 0 1", "chunk 0 true Exemplar", "chunk 1 true Exemplar", "take 2 1 128 Some((1, 8))"];
+    let expected = ["take 1 1 128 None", "motion 0 1", "chunk 0 true Textured", "chunk 1 true Textured", "take 2 1 128 Some((1, 8))"];
     assert_eq!(told[..5], expected);
-    assert_eq!(told[5..], ["motion 2 1", "chunk 2 true Exemplar"]);
+    assert_eq!(told[5..], ["motion 2 1", "chunk 2 true Textured"]);
 }
 
 #[test]

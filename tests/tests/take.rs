@@ -6,13 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use candle_core::Device;
-use kinebrush_engine::guide::Fill;
 use kinebrush_engine::media::picture_file::load_picture;
 use kinebrush_engine::model::checkpoint::Checkpoint;
 use kinebrush_engine::motion::Project;
 use kinebrush_engine::picture::Picture;
 use kinebrush_engine::stream::live::Compiled;
-use kinebrush_engine::stream::live::compile::Stage;
+use kinebrush_engine::stream::live::compile::{Filling, Stage};
 use kinebrush_engine::stream::live::log::{Log, MadeChunk};
 use kinebrush_engine::stream::live::maker::ChunkMaker;
 use kinebrush_engine::stream::render::{Renderer, model_size};
@@ -61,7 +60,7 @@ fn write(path: &Path, checkpoint: &Checkpoint, project: &Project, later: Option<
     let mut writer = TakeWriter::create(path, &header, cap, notice).unwrap();
     let mut maker = ChunkMaker::new(checkpoint, &Device::Cpu, header.model_size, header.seed);
     let mut compile = |project: &Project, cut| {
-        let (scene, layers) = stage.compile_filled(project, Fill::Exemplar).unwrap();
+        let (scene, layers) = stage.compile(project, Filling::Textured).unwrap();
         Arc::new(Compiled { revision: cut, scene: Arc::new(scene), layers: Arc::new(layers), cut, scale: 1.0 })
     };
     let mut compiled = compile(project, 1);
@@ -75,7 +74,7 @@ fn write(path: &Path, checkpoint: &Checkpoint, project: &Project, later: Option<
             _ => {}
         }
         maker.make(1, &compiled).unwrap();
-        writer.chunk(chunk, &maker.made(Fill::Exemplar)).unwrap();
+        writer.chunk(chunk, &maker.made(Filling::Textured)).unwrap();
     }
 }
 
@@ -148,7 +147,7 @@ fn a_drag_that_goes_on_and_on_is_logged_by_what_it_adds() {
         // Changed again before the chunk was made: the last one counts.
         project.frames += 1;
         writer.motion(chunk, &project).unwrap();
-        let made = MadeChunk { active: &active, output: &output, fill: Fill::Exemplar };
+        let made = MadeChunk { active: &active, output: &output, filling: Filling::Textured };
         writer.chunk(chunk, &made).unwrap();
         motions.push(project.clone());
     }
@@ -174,7 +173,9 @@ fn a_branch_shows_its_parents_chunks_and_then_its_own() {
     assert!(source.output(3, cells, checkpoint.dit.config.output_channels(), &mut output).unwrap());
     writer.motion(2, &project).unwrap();
     let active = vec![true; cells];
-    writer.chunk(2, &kinebrush_engine::stream::live::log::MadeChunk { active: &active, output: &output, fill: Fill::Exemplar }).unwrap();
+    writer
+        .chunk(2, &kinebrush_engine::stream::live::log::MadeChunk { active: &active, output: &output, filling: Filling::Textured })
+        .unwrap();
     drop(writer);
     let open = |name: &str| TakePlayer::open(&path(name), &checkpoint, &Device::Cpu, None, None).unwrap();
     let (mut parent, mut branch) = (open("parent"), open("branch"));
@@ -244,7 +245,7 @@ fn a_folder_of_takes_is_listed_and_pruned_but_never_what_is_open() {
     let mut open_log = takes.open_log(&checkpoint, CAP_BYTES, Arc::new(|_| {}));
     let (cells, channels) = (checkpoint.dit.config.chunk_latents * 60, checkpoint.dit.config.output_channels());
     let (active, output) = (vec![true; cells], vec![0.5; cells * channels]);
-    let made = kinebrush_engine::stream::live::log::MadeChunk { active: &active, output: &output, fill: Fill::PullPush };
+    let made = kinebrush_engine::stream::live::log::MadeChunk { active: &active, output: &output, filling: Filling::Smooth };
     let mut logs = Vec::new();
     for take in 1..=4 {
         let parent = (take == 4).then_some((2, 4));

@@ -384,11 +384,11 @@ mod tests {
     use super::*;
     use kinebrush_engine::motion::project::Project;
     use kinebrush_engine::picture::Picture;
-    use kinebrush_engine::stream::live::compile::Stage;
+    use kinebrush_engine::stream::live::compile::{Filling, Stage};
 
     fn compiled(cut: u64) -> Arc<Compiled> {
         let picture = Arc::new(Picture::filled(32, 24, [0.5; 3]));
-        let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&Project::new("", "none.png", 8)).unwrap();
+        let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&Project::new("", "none.png", 8), Filling::Smooth).unwrap();
         Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut, scale: 1.0 })
     }
 

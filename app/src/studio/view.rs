@@ -86,7 +86,7 @@ mod tests {
     use kinebrush_engine::motion::region::Region;
     use kinebrush_engine::motion::stroke::Stroke;
     use kinebrush_engine::picture::Picture;
-    use kinebrush_engine::stream::live::compile::Stage;
+    use kinebrush_engine::stream::live::compile::{Filling, Stage};
     use kinebrush_engine::stream::live::{Clock, Compiled, Event};
 
     use super::*;
@@ -97,7 +97,7 @@ mod tests {
         let mut project = Project::new("", "none.png", 9);
         let disc = Region::Disc { center: (10.0, 10.0), radius: 4.0, softness: 0.0 };
         project.strokes.push(Stroke::along(disc, [(0.0, 10.0, 10.0), (8.0, 20.0, 10.0)].map(Into::into).to_vec()));
-        let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&project).unwrap();
+        let (scene, layers) = Stage::new(&picture, 32, 0).unwrap().compile(&project, Filling::Smooth).unwrap();
         let (scene, layers) = (Arc::new(scene), Arc::new(layers));
         let compiled = |cut| Arc::new(Compiled { revision: cut, scene: scene.clone(), layers: layers.clone(), cut, scale: 1.0 });
         let (mut player, mut uploads) = (Player::new(Clock::RealTime), Uploads::new(Arc::new(|| {})));

@@ -172,7 +172,13 @@ impl Cutter {
 
     /// [`Layers::cut`] with [`Fill::PullPush`].
     pub fn cut<R: Borrow<Mask>>(&mut self, regions: &[R]) -> Layers {
-        Layers::smooth(&self.source, &self.source_texture, regions, &self.options, &mut self.parts)
+        Layers::smooth(&self.source, &self.source_texture, regions, &self.options, &mut self.parts, None)
+    }
+
+    /// [`Cutter::cut`], but holes that `before` has filled stay filled as they are there, apart from what the other objects hide: `before` is
+    /// a cut of the same source along the first of `regions`.
+    pub fn cut_after<R: Borrow<Mask>>(&mut self, regions: &[R], before: &Layers) -> Layers {
+        Layers::smooth(&self.source, &self.source_texture, regions, &self.options, &mut self.parts, Some(before))
     }
 }
 
@@ -211,6 +217,11 @@ impl Layers {
         &self.source_texture
     }
 
+    /// Seed of the texture behind the objects, if they have texture.
+    pub fn fill_seed(&self) -> Option<u64> {
+        self.fill_seed
+    }
+
     /// Per source pixel the objects ([`reach_bit`]) near whose hole it lies: there the source shows what plate and object only show
     /// together, as long as both move alike.
     pub fn reach(&self) -> &Grid<u32> {
@@ -219,7 +230,7 @@ impl Layers {
 
     /// Cuts `source` along `regions` (back to front; one of another size is scaled to the source's).
     pub fn cut<R: Borrow<Mask>>(source: &Picture, regions: &[R], options: &CutOptions) -> Self {
-        let smooth = Self::smooth(source, &source_texture(source), regions, options, &mut Vec::new());
+        let smooth = Self::smooth(source, &source_texture(source), regions, options, &mut Vec::new(), None);
         match options.fill {
             Fill::PullPush => smooth,
             Fill::Exemplar => smooth.textured(source, options.seed),
@@ -238,18 +249,22 @@ impl Layers {
         Self { plate_texture, smooth_texture, plate, plate_smooth, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
     }
 
-    /// Cuts with smoothly filled holes; objects that are among `parts` are taken from there, and afterwards these are this cut's.
+    /// Cuts with smoothly filled holes, or what `before` has filled them with; objects that are among `parts` are taken from there, and
+    /// afterwards these are this cut's.
     fn smooth<R: Borrow<Mask>>(
         source: &Picture,
         source_texture: &Arc<Texture>,
         regions: &[R],
         options: &CutOptions,
         parts: &mut Vec<Part>,
+        before: Option<&Layers>,
     ) -> Self {
         let (width, height) = (source.width, source.height);
         let radius = options.matte_radius_px.max(1.0);
         let mut hidden = Mask::filled(width, height, 0.0);
         let mut known = Mask::filled(width, height, 1.0);
+        // What the objects that `before` does not know leave of it.
+        let mut kept = Mask::filled(width, height, 1.0);
         let mut reach = Grid { width, height, data: vec![0u32; width * height] };
         let (old, mut cut) = (std::mem::take(parts), Vec::new());
         for (k, region) in regions.iter().enumerate().rev() {
@@ -266,6 +281,9 @@ impl Layers {
                 let at = window.index(i, width);
                 if d <= GROWTH * radius {
                     known.data[at] = 0.0;
+                    if before.is_some_and(|before| k >= before.objects.len()) {
+                        kept.data[at] = 0.0;
+                    }
                 }
                 // Resampling looks two px around itself.
                 if d <= GROWTH * radius + 2.0 {
@@ -282,18 +300,28 @@ impl Layers {
         let (wide, high) = (width + 2 * margin, height + 2 * margin);
         let inside = |x: usize, y: usize| (margin..width + margin).contains(&x) && (margin..height + margin).contains(&y);
         let plate_seen = Mask::from_fn(wide, high, |x, y| if inside(x, y) { known.at(x - margin, y - margin) } else { 0.0 });
-        let smooth_inside = pull_push(source, &known);
-        let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
-        let plate = if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) };
-        let plate_texture = plate_texture(&plate, margin, |i| plate_seen.data[i]);
+        let (plate, plate_smooth) = match before {
+            Some(before) => {
+                let kept = Mask::from_fn(wide, high, |x, y| if inside(x, y) { kept.at(x - margin, y - margin) } else { 1.0 });
+                (pull_push(&before.plate, &kept), pull_push(&before.plate_smooth, &kept))
+            }
+            None => {
+                let smooth_inside = pull_push(source, &known);
+                let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
+                let plate = if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) };
+                (plate.clone(), plate)
+            }
+        };
+        let texture = |colour: &Picture| plate_texture(colour, margin, |i| plate_seen.data[i]);
+        let plate_texture = texture(&plate);
         Self {
             source_texture: source_texture.clone(),
-            smooth_texture: plate_texture.clone(),
+            smooth_texture: if before.is_some() { texture(&plate_smooth) } else { plate_texture.clone() },
             plate_texture,
             width,
             height,
             plate_margin_px: margin,
-            plate_smooth: plate.clone(),
+            plate_smooth,
             plate,
             plate_seen,
             objects: parts.iter().map(|part| part.layer.clone()).collect(),
@@ -460,6 +488,32 @@ mod tests {
         let textures = [&layers.source_texture, &layers.plate_texture, &layers.smooth_texture];
         let samples: Vec<_> = textures.iter().flat_map(|texture| places.map(|place| texture.sample(place, &still))).collect();
         (objects, plates, layers.reach.data.clone(), samples)
+    }
+
+    #[test]
+    fn a_cut_after_another_keeps_its_texture_and_gets_its_own_as_any() {
+        let source = Picture::from_fn(96, 64, |x, y| [(x * 7 % 13) as f32 / 13.0, (y * 5 % 11) as f32 / 11.0, x as f32 / 96.0]);
+        let disc = |x: f32, y: f32| Mask::from_fn(96, 64, |u, v| f32::from((u as f32 - x).hypot(v as f32 - y) < 9.0));
+        let regions = [disc(30.0, 30.0), disc(38.0, 36.0)];
+        let options = CutOptions { plate_margin_px: 12, ..CutOptions::default() };
+        let mut cutter = Cutter::new(Arc::new(source.clone()), options);
+        let before = cutter.cut(&regions[..1]).textured(&source, 5);
+        let (after, plain) = (cutter.cut_after(&regions, &before), cutter.cut(&regions));
+        let (mut kept, mut new) = (0, 0);
+        for i in 0..after.plate.data.len() {
+            let (seen, seen_before) = (after.plate_seen.data[i], before.plate_seen.data[i]);
+            let (x, y) = (i % 120, i / 120);
+            let far = (x as f32 - 50.0).hypot(y as f32 - 48.0) > 16.0;
+            if far {
+                assert_eq!((after.plate.data[i], after.plate_smooth.data[i]), (before.plate.data[i], before.plate_smooth.data[i]));
+                kept += usize::from(seen_before == 0.0 && (12..84).contains(&x) && (12..76).contains(&y));
+            } else if seen == 0.0 && seen_before == 1.0 {
+                new += usize::from(after.plate.data[i] != before.plate.data[i]);
+            }
+        }
+        assert!(kept > 50 && new > 50, "{kept} {new}");
+        assert!(after.plate_seen == plain.plate_seen && after.plate != plain.plate && after.fill_seed().is_none());
+        assert!(all(&after.textured(&source, 5)) == all(&plain.textured(&source, 5)));
     }
 
     #[test]

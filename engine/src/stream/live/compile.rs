@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::Compiled;
 use crate::error::{Error, Result};
-use crate::guide::layers::{CutOptions, Cutter, Fill, Layers};
+use crate::guide::layers::{CutOptions, Cutter, Layers};
 use crate::motion::camera::CameraPath;
 use crate::motion::depth::DepthMap;
 use crate::motion::project::Project;
@@ -21,8 +22,21 @@ use crate::priority::{Priority, set_priority};
 
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
+/// Objects behind which texture can be carried on: a take log has a byte for it.
+const MOST_AFTER: u8 = u8::MAX - 2;
 /// Smallest picture, px a side.
 const LEAST_PX: usize = 16;
+
+/// How the holes of a cut are filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// Smoothly, at once.
+    Smooth,
+    /// At once, too: behind so many of the first objects with the texture of a cut along these alone, the rest smoothly.
+    After(u8),
+    /// With texture.
+    Textured,
+}
 
 /// A picture no larger than the live loop works at, with what its cuts share.
 #[derive(Debug)]
@@ -69,18 +83,44 @@ impl Stage {
         self.placement.scale.x
     }
 
-    /// `project` as a scene of the live picture, and the picture cut for it, smoothly filled.
+    /// `project` as a scene of the live picture, and the picture cut for it, its holes filled as `filling` says.
     ///
     /// # Errors
-    /// A project that is not valid, or a mask or depth file that cannot be read.
-    pub fn compile(&mut self, project: &Project) -> Result<(Scene, Layers)> {
-        self.compile_noted(project).map(|(scene, layers, _)| (scene, layers))
+    /// A project that is not valid or has fewer objects than were cut before, or a mask or depth file that cannot be read.
+    pub fn compile(&mut self, project: &Project, filling: Filling) -> Result<(Scene, Layers)> {
+        let scene = Scene::placed(project, &self.placement)?;
+        let layers = match filling {
+            Filling::Smooth | Filling::Textured => self.cutter.cut(&scene.regions),
+            Filling::After(objects) => {
+                let first = scene.regions.get(..objects.into()).ok_or_else(|| {
+                    Error::field("strokes", format!("are fewer than the {objects} objects that were textured; the take is damaged"))
+                })?;
+                let before = self.cutter.cut(first).textured(&self.picture, self.options.seed);
+                self.cutter.cut_after(&scene.regions, &before)
+            }
+        };
+        let (scene, layers, _) = self.in_depth(project, scene, layers)?;
+        let textured = filling == Filling::Textured;
+        Ok(if textured { (scene, layers.textured(&self.picture, self.options.seed)) } else { (scene, layers) })
     }
 
-    /// As [`Stage::compile`], with what the user should know of a depth that was made for it.
-    fn compile_noted(&mut self, project: &Project) -> Result<(Scene, Layers, Vec<String>)> {
+    /// `project` cut at once: after `before`, if that has texture and what this project begins with; and what the user should know of a
+    /// depth that was made for it.
+    fn compile_at_once(&mut self, project: &Project, before: Option<&Compiled>) -> Result<(Scene, Layers, Filling, Vec<String>)> {
         let scene = Scene::placed(project, &self.placement)?;
-        let layers = self.cutter.cut(&scene.regions);
+        let same_seed = |before: &&Compiled| before.layers.fill_seed() == Some(self.options.seed);
+        let before = before.filter(same_seed).filter(|before| scene.regions.starts_with(&before.scene.regions));
+        let after = before.and_then(|before| Some((before, u8::try_from(before.scene.regions.len()).ok().filter(|n| *n <= MOST_AFTER)?)));
+        let (layers, filling) = match after {
+            Some((before, objects)) => (self.cutter.cut_after(&scene.regions, &before.layers), Filling::After(objects)),
+            None => (self.cutter.cut(&scene.regions), Filling::Smooth),
+        };
+        let (scene, layers, notes) = self.in_depth(project, scene, layers)?;
+        Ok((scene, layers, filling, notes))
+    }
+
+    /// Scene and layers with the project's depth, and what the user should know of it.
+    fn in_depth(&mut self, project: &Project, scene: Scene, layers: Layers) -> Result<(Scene, Layers, Vec<String>)> {
         let Some(camera) = &project.camera else { return Ok((scene, layers, Vec::new())) };
         let known =
             self.depth.take().filter(|depth| depth.folder == project.folder() && CameraPath::same_depth(Some(&depth.camera), Some(camera)));
@@ -96,18 +136,6 @@ impl Stage {
         let layers = layers.with_depth(&map);
         Ok((scene.with_depth(map), layers, notes))
     }
-
-    /// As [`Stage::compile`], with the holes filled as `fill` says.
-    ///
-    /// # Errors
-    /// As [`Stage::compile`].
-    pub fn compile_filled(&mut self, project: &Project, fill: Fill) -> Result<(Scene, Layers)> {
-        let (scene, layers) = self.compile(project)?;
-        Ok(match fill {
-            Fill::PullPush => (scene, layers),
-            Fill::Exemplar => (scene, layers.textured(&self.picture, self.options.seed)),
-        })
-    }
 }
 
 /// A project to compile.
@@ -116,14 +144,16 @@ pub(super) struct Request {
     pub opening: u64,
     pub picture: Arc<Picture>,
     pub project: Arc<Project>,
+    /// The newest cut with texture.
+    pub before: Option<Arc<Compiled>>,
     /// Counts up with every request.
     pub serial: u64,
 }
 
 /// What became of a request.
 pub(super) enum Answer {
-    /// Compiled, smoothly filled.
-    Cut { opening: u64, serial: u64, scene: Box<Scene>, layers: Arc<Layers>, stage: Staged, notes: Vec<String> },
+    /// Compiled, without texture of its own.
+    Cut { opening: u64, serial: u64, scene: Box<Scene>, layers: Arc<Layers>, filling: Filling, stage: Staged, notes: Vec<String> },
     /// The same layers with texture.
     Textured { opening: u64, smooth: Arc<Layers>, layers: Arc<Layers> },
     /// It does not compile.
@@ -194,20 +224,20 @@ impl Compilers {
 
 fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answer>, live_px: usize) {
     let mut stage: Option<(u64, Stage)> = None;
-    while let Ok(Request { opening, picture, project, serial }) = wanted.recv() {
+    while let Ok(Request { opening, picture, project, before, serial }) = wanted.recv() {
         let answer = caught(|| {
             let fresh = match stage.take() {
                 Some((of, stage)) if of == opening && stage.options.seed == project.seed => stage,
                 _ => Stage::new(&picture, live_px, project.seed)?,
             };
             let (_, stage) = stage.insert((opening, fresh));
-            let (scene, layers, notes) = stage.compile_noted(&project)?;
-            Ok((scene, Arc::new(layers), Staged { picture: stage.picture.clone(), scale: stage.scale() }, notes))
+            let (scene, layers, filling, notes) = stage.compile_at_once(&project, before.as_deref())?;
+            Ok((scene, Arc::new(layers), filling, Staged { picture: stage.picture.clone(), scale: stage.scale() }, notes))
         });
         let answer = match answer {
-            Ok((scene, layers, staged, notes)) => {
+            Ok((scene, layers, filling, staged, notes)) => {
                 smooth.replace(Smooth { opening, picture: staged.picture.clone(), seed: project.seed, layers: layers.clone() });
-                Answer::Cut { opening, serial, scene: Box::new(scene), layers, stage: staged, notes }
+                Answer::Cut { opening, serial, scene: Box::new(scene), layers, filling, stage: staged, notes }
             }
             Err(why) => Answer::Refused { opening, serial, why },
         };
@@ -277,7 +307,7 @@ mod tests {
     fn a_large_picture_is_worked_on_smaller_and_no_file_is_looked_for() {
         let stage = Stage::new(&picture(), 150, 1).unwrap();
         assert_eq!((stage.picture.width, stage.picture.height, stage.scale()), (150, 90, 0.5));
-        let (scene, layers) = { stage }.compile(&project(&[(100.0, 80.0)])).unwrap();
+        let (scene, layers) = { stage }.compile(&project(&[(100.0, 80.0)]), Filling::Smooth).unwrap();
         assert_eq!((scene.width, layers.width, layers.plate_margin_px), (150, 150, 37));
         assert_eq!(scene.regions[0].at(50, 40), 1.0);
         assert!((scene.object_motions(4)[0].apply(Vec2::ZERO) - Vec2::new(15.0, 5.0)).length() < 1e-3);
@@ -291,7 +321,7 @@ mod tests {
         let compilers = Compilers::spawn(1280).unwrap();
         let projects = [project(&[]), project(&[(60.0, 60.0)]), project(&[(60.0, 60.0), (200.0, 90.0)])];
         for (serial, project) in (1..).zip(projects.clone()) {
-            compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(project), serial });
+            compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(project), before: None, serial });
         }
         let (mut smooth_layers, mut textured_layers) = (None, None);
         while textured_layers.is_none() {
@@ -305,13 +335,31 @@ mod tests {
             }
         }
         let mut stage = Stage::new(&picture(), 1280, 0).unwrap();
-        for (fill, found) in [(Fill::PullPush, smooth_layers), (Fill::Exemplar, textured_layers)] {
-            let (_, layers) = stage.compile_filled(&projects[2], fill).unwrap();
-            assert!(layers.plate == found.unwrap().plate, "{fill:?}");
+        for (filling, found) in [(Filling::Smooth, smooth_layers), (Filling::Textured, textured_layers)] {
+            let (_, layers) = stage.compile(&projects[2], filling).unwrap();
+            assert!(layers.plate == found.unwrap().plate, "{filling:?}");
         }
+        // With texture at hand the next cut goes on from it, and is made again from its project alone.
+        let (scene, layers) = stage.compile(&projects[1], Filling::Textured).unwrap();
+        let before = Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
+        let other = Arc::new(project(&[(61.0, 60.0), (200.0, 90.0)]));
+        for (serial, project, wanted) in [(4, Arc::new(projects[2].clone()), Filling::After(1)), (5, other, Filling::Smooth)] {
+            compilers.ask(Request { opening: 1, picture: picture(), project: project.clone(), before: Some(before.clone()), serial });
+            let found = loop {
+                match compilers.answers.recv().unwrap() {
+                    Answer::Cut { serial: of, layers, filling, .. } if of == serial => break (filling, layers),
+                    Answer::Refused { why, .. } => panic!("{why}"),
+                    _ => {}
+                }
+            };
+            let (_, again) = stage.compile(&project, wanted).unwrap();
+            assert!(found.0 == wanted && found.1.plate == again.plate && found.1.plate_smooth == again.plate_smooth, "{wanted:?}");
+            assert_eq!(again.plate != stage.compile(&project, Filling::Smooth).unwrap().1.plate, wanted == Filling::After(1));
+        }
+        assert!(stage.compile(&projects[0], Filling::After(1)).unwrap_err().to_string().contains("strokes"));
         let mut broken = project(&[(60.0, 60.0)]);
         broken.strokes[0].path.clear();
-        compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(broken), serial: 9 });
+        compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(broken), before: None, serial: 9 });
         let why = loop {
             if let Answer::Refused { serial: 9, why, .. } = compilers.answers.recv().unwrap() {
                 break why;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::guide::layers::Fill;
+use super::compile::Filling;
 use crate::motion::project::Project;
 use crate::motion::region::Region;
 
@@ -23,7 +23,7 @@ pub struct Plan {
     /// Its motion.
     pub project: Arc<Project>,
     /// How the holes were filled.
-    pub fill: Fill,
+    pub filling: Filling,
     /// The cut, by number: equal numbers are equal layers.
     pub cut: u64,
 }
@@ -42,7 +42,7 @@ struct Run {
 struct Held {
     /// Keys of each stroke's path; later strokes were not there yet.
     keys: Box<[u32]>,
-    fill: Fill,
+    filling: Filling,
     cut: u64,
 }
 
@@ -88,8 +88,8 @@ impl<S> History<S> {
 
     /// The next chunk was made so.
     pub fn push(&mut self, plan: Plan) {
-        let Plan { project, fill, cut } = plan;
-        let held = Held { keys: keys(&project), fill, cut };
+        let Plan { project, filling, cut } = plan;
+        let held = Held { keys: keys(&project), filling, cut };
         self.plan_bytes += held.bytes();
         self.end += 1;
         let bytes = project_bytes(&project);
@@ -118,7 +118,7 @@ impl<S> History<S> {
             let known = last.take().filter(|(of, before, _)| Arc::ptr_eq(of, &run.project) && before.keys == held.keys);
             let project = known.map_or_else(|| run.project_of(held), |(_, _, project)| project);
             last = Some((&run.project, held, project.clone()));
-            Plan { project, fill: held.fill, cut: held.cut }
+            Plan { project, filling: held.filling, cut: held.cut }
         });
         (chunk <= self.end).then_some((state, plans))
     }
@@ -236,7 +236,7 @@ mod tests {
     use crate::motion::stroke::{Key, Stroke};
 
     fn plan(cut: u64) -> Plan {
-        Plan { project: Arc::new(Project::new("", "p.png", 1)), fill: Fill::PullPush, cut }
+        Plan { project: Arc::new(Project::new("", "p.png", 1)), filling: Filling::Smooth, cut }
     }
 
     /// A take of `chunks` chunks whose state before a chunk is the chunk's number, and whose cut is too.
@@ -303,7 +303,7 @@ mod tests {
             if history.wants_state() {
                 history.keep(chunk as u64);
             }
-            history.push(Plan { project: Arc::new(motion(chunk)), fill: Fill::PullPush, cut: 7 });
+            history.push(Plan { project: Arc::new(motion(chunk)), filling: Filling::Smooth, cut: 7 });
         }
         assert_eq!(history.runs.len(), 3);
         let all = history.runs.iter().map(|run| project_bytes(&run.project)).sum::<usize>();
@@ -327,7 +327,7 @@ mod tests {
             project.strokes[0].path.extend((1..=chunk - 149).map(|i| Key { frame: 2000.0 + i as f32, place: glam::Vec2::ZERO }));
             project
         };
-        (150..170).for_each(|chunk| history.push(Plan { project: Arc::new(other(chunk)), fill: Fill::PullPush, cut: 7 }));
+        (150..170).for_each(|chunk| history.push(Plan { project: Arc::new(other(chunk)), filling: Filling::Smooth, cut: 7 }));
         let (state, plans) = history.way_to(170).unwrap();
         let expected = |chunk: usize| if chunk < 150 { motion(chunk) } else { other(chunk) };
         assert!(plans.zip(*state..).all(|(plan, chunk)| *plan.project == expected(chunk as usize)));

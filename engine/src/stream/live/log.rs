@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
+use super::compile::Filling;
 use crate::error::Result;
-use crate::guide::layers::Fill;
 use crate::motion::project::Project;
 use crate::picture::Picture;
 
@@ -33,7 +33,7 @@ pub struct MadeChunk<'a> {
     /// The network's output as it came, (cells, output_channels); what is not active in it is never shown.
     pub output: &'a [f32],
     /// How the holes of the guide were filled when the chunk was made.
-    pub fill: Fill,
+    pub filling: Filling,
 }
 
 /// Opens a log: take, motion, picture, and the take it branches off with its first own frame. Gives the log and its file.

@@ -10,11 +10,12 @@ use glam::Vec2;
 use half::f16;
 use rayon::prelude::*;
 
+use super::compile::Filling;
 use super::log::MadeChunk;
 use super::{Compiled, Correction, LiveFrame};
 use crate::condition::FramePoints;
 use crate::error::Result;
-use crate::guide::layers::{Fill, Layers};
+use crate::guide::layers::Layers;
 use crate::guide::warp::{GuideFrame, Warper};
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::frame_motion::FrameMotion;
@@ -105,10 +106,10 @@ impl<'a> ChunkMaker<'a> {
         Ok(frames.map(frame).collect())
     }
 
-    /// What the last chunk needs to be shown again; `fill` is the one of its cut.
-    pub fn made(&self, fill: Fill) -> MadeChunk<'_> {
+    /// What the last chunk needs to be shown again; `filling` is its cut's.
+    pub fn made(&self, filling: Filling) -> MadeChunk<'_> {
         let (chunk, active) = self.pipeline.made();
-        MadeChunk { active, output: &chunk.output, fill }
+        MadeChunk { active, output: &chunk.output, filling }
     }
 
     /// The guides of a chunk.

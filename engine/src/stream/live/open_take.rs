@@ -110,7 +110,7 @@ impl<'a> Take<'a> {
                 told = log.motion(chunk, &plan.project);
                 self.logged = Some(plan.project.clone());
             }
-            told = told.and_then(|()| log.chunk(chunk, &self.maker.made(plan.fill)));
+            told = told.and_then(|()| log.chunk(chunk, &self.maker.made(plan.filling)));
         }
         let warning = told.err().map(|e| {
             self.log = None;
@@ -136,7 +136,7 @@ impl<'a> Take<'a> {
                 Some((made, compiled)) if made.cut == plan.cut => revised(&compiled, &plan)?,
                 _ if plan.cut == at_hand.cut => revised(at_hand, &plan)?,
                 _ => {
-                    let (scene, layers) = stage.compile_filled(&plan.project, plan.fill)?;
+                    let (scene, layers) = stage.compile(&plan.project, plan.filling)?;
                     let (scene, layers, scale) = (Arc::new(scene), Arc::new(layers), stage.scale());
                     Arc::new(Compiled { revision: 0, scene, layers, cut: plan.cut, scale })
                 }

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::Compiled;
-use super::compile::{Answer, Compilers, Request, Staged};
+use super::compile::{Answer, Compilers, Filling, Request, Staged};
 use super::hand::Hands;
 use super::history::Plan;
-use crate::guide::layers::{Fill, Layers};
+use crate::guide::layers::Layers;
 use crate::motion::camera::CameraPath;
 use crate::motion::project::Project;
 use crate::motion::scene::Scene;
@@ -36,6 +36,8 @@ pub(super) struct Staging {
     /// What did not compile.
     refused: Option<Arc<Project>>,
     ready: Option<Ready>,
+    /// The newest cut with texture.
+    textured: Option<Arc<Compiled>>,
 }
 
 /// A request on its way.
@@ -53,8 +55,8 @@ pub(super) struct Ready {
     /// The motion in `compiled`.
     pub motion: Motion,
     pub staged: Staged,
-    fill: Fill,
-    /// The layers without texture: what a texture is recognised by.
+    filling: Filling,
+    /// The layers without texture of their own: what a texture is recognised by.
     smooth: Arc<Layers>,
 }
 
@@ -71,7 +73,7 @@ pub(super) struct Heard {
 impl Ready {
     /// How the next chunk is made.
     pub fn plan(&self) -> Plan {
-        Plan { project: self.motion.project.clone(), fill: self.fill, cut: self.compiled.cut }
+        Plan { project: self.motion.project.clone(), filling: self.filling, cut: self.compiled.cut }
     }
 
     /// Takes another motion on the same layers.
@@ -84,7 +86,7 @@ impl Ready {
 
 impl Staging {
     pub fn new(opening: u64, picture: Arc<Picture>, project: Arc<Project>, revision: u64) -> Self {
-        Self { opening, picture, project, revision, pending: None, refused: None, ready: None }
+        Self { opening, picture, project, revision, pending: None, refused: None, ready: None, textured: None }
     }
 
     /// What can be drawn now.
@@ -134,15 +136,16 @@ impl Staging {
         }
         *serial += 1;
         let (picture, asked) = (self.picture.clone(), motion.project.clone());
-        compilers.ask(Request { opening: self.opening, picture, project: asked.clone(), serial: *serial });
+        let before = self.textured.clone();
+        compilers.ask(Request { opening: self.opening, picture, project: asked.clone(), before, serial: *serial });
         self.pending = Some(Pending { serial: *serial, asked, motion });
     }
 
     /// Takes an answer; `cuts` counts cuts.
     pub fn hear(&mut self, answer: Answer, hands: &Hands, cuts: &mut u64) -> Heard {
         match answer {
-            Answer::Cut { opening, serial, scene, layers, stage, notes } if opening == self.opening => {
-                let heard = self.adopt(serial, *scene, layers, stage, hands, cuts);
+            Answer::Cut { opening, serial, scene, layers, filling, stage, notes } if opening == self.opening => {
+                let heard = self.adopt(serial, *scene, (layers, filling), stage, hands, cuts);
                 let warning = (!notes.is_empty()).then(|| format!("Depth: {}.", notes.join("; ")));
                 Heard { warning: heard.warning.or(warning), ..heard }
             }
@@ -151,7 +154,8 @@ impl Staging {
                 *cuts += 1;
                 let scene = ready.compiled.scene.clone();
                 ready.compiled = Arc::new(Compiled { scene, layers, cut: *cuts, ..*ready.compiled });
-                ready.fill = Fill::Exemplar;
+                ready.filling = Filling::Textured;
+                self.textured = Some(ready.compiled.clone());
                 Heard { compiled: Some(ready.compiled.clone()), ..Heard::default() }
             }
             Answer::Refused { opening, serial, why } if opening == self.opening => {
@@ -166,7 +170,15 @@ impl Staging {
         }
     }
 
-    fn adopt(&mut self, serial: u64, scene: Scene, layers: Arc<Layers>, staged: Staged, hands: &Hands, cuts: &mut u64) -> Heard {
+    fn adopt(
+        &mut self,
+        serial: u64,
+        scene: Scene,
+        (layers, filling): (Arc<Layers>, Filling),
+        staged: Staged,
+        hands: &Hands,
+        cuts: &mut u64,
+    ) -> Heard {
         let newest = self.newest(hands);
         let (scene, motion) = match (scene.revised(&newest.project), self.pending.take_if(|pending| pending.serial == serial)) {
             (Some(scene), _) => {
@@ -184,7 +196,7 @@ impl Staging {
         let compiled =
             Compiled { revision: motion.revision, scene: Arc::new(scene), layers: layers.clone(), cut: *cuts, scale: staged.scale };
         let compiled = Arc::new(compiled);
-        self.ready = Some(Ready { compiled: compiled.clone(), motion, staged, fill: Fill::PullPush, smooth: layers });
+        self.ready = Some(Ready { compiled: compiled.clone(), motion, staged, filling, smooth: layers });
         Heard { compiled: Some(compiled), ..Heard::default() }
     }
 

@@ -16,7 +16,6 @@ use super::reader::TakeReader;
 use super::record::ModelId;
 use crate::condition::{Condition, FramePoints, padded};
 use crate::error::{Error, Result};
-use crate::guide::layers::Fill;
 use crate::media::picture_file::load_picture;
 use crate::model::checkpoint::Checkpoint;
 use crate::motion::frame_motion::FrameMotion;
@@ -24,7 +23,7 @@ use crate::motion::project::Project;
 use crate::picture::Picture;
 use crate::stream::compose::Composer;
 use crate::stream::live::Compiled;
-use crate::stream::live::compile::Stage;
+use crate::stream::live::compile::{Filling, Stage};
 use crate::stream::live::maker::ChunkMaker;
 use crate::stream::render::{Guide, at_output_size};
 use crate::stream::session::Chunk;
@@ -58,7 +57,7 @@ struct Stand {
     longer_px: usize,
     size: (usize, usize),
     stage: Option<(u64, Stage)>,
-    compiled: Option<(Arc<Project>, Fill, Arc<Compiled>)>,
+    compiled: Option<(Arc<Project>, Filling, Arc<Compiled>)>,
     cuts: u64,
     guide: Option<(u64, Guide)>,
 }
@@ -174,7 +173,7 @@ impl<'a> TakePlayer<'a> {
             self.make_again(chunk)?;
         }
         let first = usize::try_from(chunk).unwrap_or(usize::MAX).saturating_mul(frames);
-        let compiled = self.small.compiled(&project, stored.fill)?;
+        let compiled = self.small.compiled(&project, stored.filling)?;
         let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| compiled.scene.frame_motion(frame)).collect();
         let guide = self.small.drawn(&compiled, &motions);
         self.condition.refill(config, &self.checkpoint.codec, guide, &vec![FramePoints::default(); frames]);
@@ -182,7 +181,7 @@ impl<'a> TakePlayer<'a> {
         composer.compose(config, &checkpoint.codec, chunk, condition, width, height, shown);
         if let Some(full) = full {
             // The source's own cut is always textured: it lends detail that a smooth one has not.
-            let compiled = full.compiled(&project, Fill::Exemplar)?;
+            let compiled = full.compiled(&project, Filling::Textured)?;
             let motions: Vec<FrameMotion> = (first..first + frames).map(|frame| compiled.scene.frame_motion(frame)).collect();
             let (size, kept) = (full.size, 1.0 - config.fine_correction);
             let guide = full.drawn(&compiled, &motions);
@@ -215,13 +214,13 @@ impl<'a> TakePlayer<'a> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::field("take", "was not made again to its end: stopped"));
             }
-            let (project, fill) = (self.reader.motion(next)?, self.reader.stored(next)?.fill);
-            let compiled = self.small.compiled(&project, fill)?;
+            let (project, filling) = (self.reader.motion(next)?, self.reader.stored(next)?.filling);
+            let compiled = self.small.compiled(&project, filling)?;
             maker.make(0, &compiled)?;
         }
         let stored = self.reader.stored(chunk)?;
         self.chunk.output.clear();
-        self.chunk.output.extend_from_slice(maker.made(stored.fill).output);
+        self.chunk.output.extend_from_slice(maker.made(stored.filling).output);
         self.maker = Some(maker);
         Ok(())
     }
@@ -240,9 +239,9 @@ impl Stand {
         Ok(&mut self.stage.insert((seed, stage)).1)
     }
 
-    /// `project` compiled; cut anew only where regions or fill differ from the last one's.
-    fn compiled(&mut self, project: &Arc<Project>, fill: Fill) -> Result<Arc<Compiled>> {
-        if let Some((last, filled, compiled)) = self.compiled.as_mut().filter(|(_, filled, _)| *filled == fill) {
+    /// `project` compiled; cut anew only where regions or filling differ from the last one's.
+    fn compiled(&mut self, project: &Arc<Project>, filling: Filling) -> Result<Arc<Compiled>> {
+        if let Some((last, filled, compiled)) = self.compiled.as_mut().filter(|(_, filled, _)| *filled == filling) {
             if Arc::ptr_eq(last, project) {
                 return Ok(compiled.clone());
             }
@@ -253,11 +252,11 @@ impl Stand {
             }
         }
         let stage = self.stage(project.seed)?;
-        let (scene, layers) = stage.compile_filled(project, fill)?;
+        let (scene, layers) = stage.compile(project, filling)?;
         let scale = stage.scale();
         self.cuts += 1;
         let compiled = Arc::new(Compiled { revision: 0, scene: Arc::new(scene), layers: Arc::new(layers), cut: self.cuts, scale });
-        self.compiled = Some((project.clone(), fill, compiled.clone()));
+        self.compiled = Some((project.clone(), filling, compiled.clone()));
         Ok(compiled)
     }
 

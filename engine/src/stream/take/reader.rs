@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{
-    HEAD, Header, Kind, MAGIC, MOST_PAYLOAD, VERSION, checksum, chunk_of, fill_of, unpack_change, unpack_chunk, unpack_motion,
+    HEAD, Header, Kind, MAGIC, MOST_PAYLOAD, VERSION, checksum, chunk_of, filling_of, unpack_change, unpack_chunk, unpack_motion,
 };
 use crate::error::{Error, Result};
-use crate::guide::layers::Fill;
 use crate::motion::project::Project;
+use crate::stream::live::compile::Filling;
 
 /// Branches of branches: more is a circle.
 const MOST_PARENTS: usize = 64;
@@ -50,7 +50,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredChunk {
     /// How the guide's holes were filled.
-    pub fill: Fill,
+    pub filling: Filling,
     /// Whether the network's output is kept; else it has to be made again.
     pub kept: bool,
 }
@@ -91,7 +91,7 @@ impl TakeReader {
                 // The last one told before a chunk counts.
                 Kind::Motion => Some(chunk) == next,
                 Kind::Change => Some(chunk) == next && !motions.is_empty(),
-                Kind::Chunk | Kind::Bare => Some(chunk) == next && fill_of(&scan.payload).is_some() && !motions.is_empty(),
+                Kind::Chunk | Kind::Bare => Some(chunk) == next && filling_of(&scan.payload).is_some() && !motions.is_empty(),
             };
             if !in_order {
                 break;
@@ -162,8 +162,8 @@ impl TakeReader {
     pub fn stored(&mut self, chunk: u64) -> Result<StoredChunk> {
         let (reader, entry) = self.entry(chunk)?;
         reader.read(entry)?;
-        let fill = fill_of(&reader.payload).ok_or_else(|| reader.damaged(chunk))?;
-        Ok(StoredChunk { fill, kept: entry.kind == Kind::Chunk })
+        let filling = filling_of(&reader.payload).ok_or_else(|| reader.damaged(chunk))?;
+        Ok(StoredChunk { filling, kept: entry.kind == Kind::Chunk })
     }
 
     /// Fills `output` with the network's output of `chunk` (cells, channels); false if it was not kept.

@@ -12,14 +12,15 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::guide::layers::Fill;
 use crate::model::checkpoint::Checkpoint;
+use crate::stream::live::compile::Filling;
 use crate::stream::live::log::MadeChunk;
 
 /// What every log starts with.
 pub(super) const MAGIC: &[u8; 8] = b"KBTAKE\x00\x01";
-/// The version of the format that this build writes; it reads the earlier ones. 2: motions may be changes of the one before.
-pub const VERSION: u32 = 2;
+/// The version of the format that this build writes; it reads the earlier ones. 2: motions may be changes of the one before. 3: holes
+/// may be filled after an earlier cut.
+pub const VERSION: u32 = 3;
 /// Bytes before a payload.
 pub(super) const HEAD: usize = 9;
 /// No record is larger: a chunk of the largest picture with every cell active is about half of this.
@@ -173,23 +174,30 @@ fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The payload of a chunk without its output.
-pub(super) fn pack_bare(chunk: u64, fill: Fill) -> Vec<u8> {
+pub(super) fn pack_bare(chunk: u64, filling: Filling) -> Vec<u8> {
     let mut payload = chunk.to_le_bytes().to_vec();
-    payload.push(fill as u8);
+    payload.push(match filling {
+        Filling::Smooth => 0,
+        Filling::Textured => 1,
+        Filling::After(objects) => objects.saturating_add(2),
+    });
     payload
 }
 
 /// How the holes were filled, of a chunk or a bare chunk.
-pub(super) fn fill_of(payload: &[u8]) -> Option<Fill> {
-    let byte = *payload.get(8)?;
-    [Fill::PullPush, Fill::Exemplar].into_iter().find(|fill| *fill as u8 == byte)
+pub(super) fn filling_of(payload: &[u8]) -> Option<Filling> {
+    Some(match *payload.get(8)? {
+        0 => Filling::Smooth,
+        1 => Filling::Textured,
+        more => Filling::After(more - 2),
+    })
 }
 
 /// The payload of a chunk.
 pub(super) fn pack_chunk(chunk: u64, made: &MadeChunk) -> Result<Vec<u8>> {
     let cells = made.active.len();
     let channels = made.output.len().checked_div(cells).unwrap_or(0);
-    let mut payload = pack_bare(chunk, made.fill);
+    let mut payload = pack_bare(chunk, made.filling);
     payload.extend((cells as u32).to_le_bytes());
     payload.extend((channels as u32).to_le_bytes());
     payload.extend(made.active.chunks(8).map(|byte| byte.iter().rev().fold(0, |bits, active| bits << 1 | u8::from(*active))));
@@ -263,8 +271,12 @@ mod tests {
         let (cells, channels) = (21, 5);
         let active: Vec<bool> = (0..cells).map(|i| i % 3 == 1 || i > 17).collect();
         let output: Vec<f32> = (0..cells * channels).map(|i| (i as f32 * 0.37).sin() * 10f32.powi(i as i32 % 60 - 30)).collect();
-        let payload = pack_chunk(7, &MadeChunk { active: &active, output: &output, fill: Fill::Exemplar }).unwrap();
-        assert_eq!((chunk_of(&payload), fill_of(&payload)), (Some(7), Some(Fill::Exemplar)));
+        for filling in [Filling::Smooth, Filling::Textured, Filling::After(0), Filling::After(253)] {
+            let bare = pack_bare(7, filling);
+            assert_eq!((chunk_of(&bare), filling_of(&bare)), (Some(7), Some(filling)));
+        }
+        let payload = pack_chunk(7, &MadeChunk { active: &active, output: &output, filling: Filling::After(3) }).unwrap();
+        assert_eq!((chunk_of(&payload), filling_of(&payload)), (Some(7), Some(Filling::After(3))));
         let mut back = Vec::new();
         unpack_chunk(&payload, cells, channels, &mut back).unwrap();
         for (i, (a, b)) in output.iter().zip(&back).enumerate() {

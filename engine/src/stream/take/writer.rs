@@ -94,7 +94,7 @@ impl Log for TakeWriter {
             let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             notice(format!("The take {name} has reached its size limit: it goes on, but to replay the rest it has to be made again"));
         }
-        self.write(&record(Kind::Bare, &pack_bare(chunk, made.fill))?)
+        self.write(&record(Kind::Bare, &pack_bare(chunk, made.filling))?)
     }
 }
 
