@@ -1,8 +1,9 @@
 //! The picture cut into layers along the regions, over a clean plate that shows what is behind them.
 //!
 //! Behind each layer the hole is grown beyond the matte *before* it is filled, so that no rim of the object stays in the plate, and
-//! filled once, at the source's resolution, so that uncovered places are sharp and do not flicker. The plate goes on beyond the
-//! picture for camera moves. Invariant: outside the grown holes the plate is the source, bit for bit. Guarded by the tests below.
+//! filled once, at the source's resolution, so that uncovered places are sharp and do not flicker. Where the matte is faint the object's
+//! colour is taken out instead. The plate goes on beyond the picture for camera moves. Invariant: outside the grown holes and without
+//! any alpha the plate is the source, bit for bit. Guarded by the tests below.
 
 use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
@@ -23,6 +24,12 @@ use crate::picture::{Grid, Mask, Picture, Sample};
 /// radius, guesses stood where the source shows the truth, and every fill had to bridge them (0.4 dB of what is uncovered, 1.5 dB of all
 /// else). With nothing grown a thin rim stays, of shadows and of edges that the lens or a JPEG made soft.
 const GROWTH: f32 = 0.25;
+/// Alpha from which on a pixel is the object's: what is behind it is lost. Below, the object's share is taken out of the pixel's colour.
+/// A matte has faint alpha in the background, too; with all of that lost, the guide is 0.9 dB worse on what a plain warp shows and 0.4 dB
+/// on what it does not (63 evaluation clips).
+const LOST: f32 = 0.3;
+/// Alpha up to which a pixel shows nothing of the object.
+const TRACE: f32 = 0.02;
 
 /// How the plate's holes are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +166,9 @@ struct Part {
     above: Mask,
     /// Its matte as if nothing hid it.
     own: Mask,
-    /// Distance to it, px.
+    /// Distance to what it hides wholly and to all of it, px.
     away: Mask,
+    away_from_all: Mask,
     layer: Arc<Layer>,
 }
 
@@ -233,17 +241,18 @@ impl Layers {
         let smooth = Self::smooth(source, &source_texture(source), regions, options, &mut Vec::new(), None);
         match options.fill {
             Fill::PullPush => smooth,
-            Fill::Exemplar => smooth.textured(source, options.seed),
+            Fill::Exemplar => smooth.textured(options.seed),
         }
     }
 
-    /// The same cut of `source` with its smoothly filled holes textured, as [`Fill::Exemplar`] does it.
-    pub fn textured(&self, source: &Picture, seed: u64) -> Self {
+    /// The same cut with its smoothly filled holes textured, as [`Fill::Exemplar`] does it.
+    pub fn textured(&self, seed: u64) -> Self {
         let margin = self.plate_margin_px;
         let known = Mask::from_fn(self.width, self.height, |x, y| self.plate_seen.at(x + margin, y + margin));
+        let behind = Picture::from_fn(self.width, self.height, |x, y| self.plate.at(x + margin, y + margin));
         // There is time now for a better smooth guess as well.
-        let plate_smooth = smoothest(source, &known, margin);
-        let plate = extended(&exemplar_fill(source, &known, seed), &plate_smooth, margin);
+        let plate_smooth = smoothest(&behind, &known, margin);
+        let plate = extended(&exemplar_fill(&behind, &known, seed), &plate_smooth, margin);
         let texture = |colour: &Picture| plate_texture(colour, margin, |i| self.plate_seen.data[i]);
         let (plate_texture, smooth_texture) = (texture(&plate), texture(&plate_smooth));
         Self { plate_texture, smooth_texture, plate, plate_smooth, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
@@ -266,6 +275,8 @@ impl Layers {
         // What the objects that `before` does not know leave of it.
         let mut kept = Mask::filled(width, height, 1.0);
         let mut reach = Grid { width, height, data: vec![0u32; width * height] };
+        // The source freed from faint edges of the objects.
+        let mut behind = Cow::Borrowed(source);
         let (old, mut cut) = (std::mem::take(parts), Vec::new());
         for (k, region) in regions.iter().enumerate().rev() {
             let region = fitting(region.borrow(), width, height);
@@ -286,10 +297,15 @@ impl Layers {
                     }
                 }
                 // Resampling looks two px around itself.
-                if d <= GROWTH * radius + 2.0 {
+                if part.away_from_all.data[i] <= GROWTH * radius + 2.0 {
                     reach.data[at] |= reach_bit(k);
                 }
                 hidden.data[at] = hidden.data[at].max(part.own.data[i]);
+                let alpha = part.layer.matte.data[i];
+                if alpha > TRACE && alpha <= LOST {
+                    let (own, mixed) = (part.layer.colour.data[i], behind.data[at]);
+                    behind.to_mut().data[at] = [0, 1, 2].map(|c| ((mixed[c] - alpha * own[c]) / (1.0 - alpha)).clamp(0.0, 1.0));
+                }
             }
             cut.push(part);
         }
@@ -303,10 +319,13 @@ impl Layers {
         let (plate, plate_smooth) = match before {
             Some(before) => {
                 let kept = Mask::from_fn(wide, high, |x, y| if inside(x, y) { kept.at(x - margin, y - margin) } else { 1.0 });
-                (pull_push(&before.plate, &kept), pull_push(&before.plate_smooth, &kept))
+                let seen = |x: usize, y: usize| (plate_seen.at(x, y) > 0.0).then(|| behind.at(x - margin, y - margin));
+                let filled =
+                    |plate: &Picture| pull_push(&Picture::from_fn(wide, high, |x, y| seen(x, y).unwrap_or_else(|| plate.at(x, y))), &kept);
+                (filled(&before.plate), filled(&before.plate_smooth))
             }
             None => {
-                let smooth_inside = pull_push(source, &known);
+                let smooth_inside = pull_push(&behind, &known);
                 let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
                 let plate = if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) };
                 (plate.clone(), plate)
@@ -337,9 +356,10 @@ impl Part {
     fn new(source: &Picture, region: Mask, above: Mask, own: Option<&Mask>, radius: f32, window: Bounds) -> Self {
         let own = own.map_or_else(|| matte(source, &region, radius), Mask::clone);
         let alpha = under(&own, &above, radius);
-        let away = distance_px(window.width, window.height, |x, y| alpha.at(x, y) > 0.02 || region.at(x, y) > 0.5);
+        let away = |least: f32| distance_px(window.width, window.height, |x, y| alpha.at(x, y) > least || region.at(x, y) > 0.5);
+        let (away, away_from_all) = (away(LOST), away(TRACE));
         let layer = Layer::new(source, region, alpha, &above, window);
-        Self { above, own, away, layer: Arc::new(layer) }
+        Self { above, own, away, away_from_all, layer: Arc::new(layer) }
     }
 }
 
@@ -457,6 +477,31 @@ mod tests {
     }
 
     #[test]
+    fn a_faint_edge_leaves_less_of_the_object_in_the_plate_than_in_the_source() {
+        let background = |x: usize, y: usize| [0.1, 0.3 + x as f32 * 0.002, 0.5 + y as f32 * 0.002];
+        let alpha = |x: usize, y: usize| ((18.5 - (x as f32 - 48.0).hypot(y as f32 - 40.0)) / 5.0).clamp(0.0, 1.0);
+        let source = Picture::from_fn(96, 80, |x, y| {
+            let (a, behind) = (alpha(x, y), background(x, y));
+            std::array::from_fn(|c| a * [0.9, 0.8, 0.1][c] + (1.0 - a) * behind[c])
+        });
+        let region = Mask::from_fn(96, 80, |x, y| f32::from(alpha(x, y) > 0.5));
+        let layers = Layers::cut(&source, &[region], &CutOptions { plate_margin_px: 0, ..CutOptions::default() });
+        let layer = &layers.objects[0];
+        let matte = |i: usize| layer.matte.data[(i / 96 - layer.bounds.top) * layer.matte.width + i % 96 - layer.bounds.left];
+        let inside = |i: &usize| {
+            let (corner, end) = layer.bounds.corners();
+            let at = Vec2::new((i % 96) as f32, (i / 96) as f32);
+            at.cmpge(corner).all() && at.cmplt(end).all()
+        };
+        let faint = (0..96 * 80).filter(inside).filter(|i| layers.plate_seen.data[*i] > 0.0 && matte(*i) > TRACE).collect::<Vec<_>>();
+        let off = |picture: &Picture| {
+            let error = |i: &usize| (0..3).map(|c| (picture.data[*i][c] - background(i % 96, i / 96)[c]).abs()).sum::<f32>();
+            faint.iter().map(error).sum::<f32>() / faint.len() as f32
+        };
+        assert!(faint.len() > 10 && off(&layers.plate) < 0.9 * off(&source), "{}: {} {}", faint.len(), off(&layers.plate), off(&source));
+    }
+
+    #[test]
     fn what_an_upper_object_hides_is_not_the_lower_ones() {
         let source = Picture::from_fn(80, 60, |x, y| match (x, y) {
             (30..60, 20..40) => [0.9, 0.8, 0.1],
@@ -497,7 +542,7 @@ mod tests {
         let regions = [disc(30.0, 30.0), disc(38.0, 36.0)];
         let options = CutOptions { plate_margin_px: 12, ..CutOptions::default() };
         let mut cutter = Cutter::new(Arc::new(source.clone()), options);
-        let before = cutter.cut(&regions[..1]).textured(&source, 5);
+        let before = cutter.cut(&regions[..1]).textured(5);
         let (after, plain) = (cutter.cut_after(&regions, &before), cutter.cut(&regions));
         let (mut kept, mut new) = (0, 0);
         for i in 0..after.plate.data.len() {
@@ -505,7 +550,10 @@ mod tests {
             let (x, y) = (i % 120, i / 120);
             let far = (x as f32 - 50.0).hypot(y as f32 - 48.0) > 16.0;
             if far {
-                assert_eq!((after.plate.data[i], after.plate_smooth.data[i]), (before.plate.data[i], before.plate_smooth.data[i]));
+                // Faint edges of the lower object are freed from its colour, which the upper one changes a little.
+                let pairs = [(after.plate.data[i], before.plate.data[i]), (after.plate_smooth.data[i], before.plate_smooth.data[i])];
+                let off = pairs.map(|(a, b)| (0..3).map(|c| (a[c] - b[c]).abs()).fold(0.0, f32::max));
+                assert!(off.iter().all(|off| *off <= if seen == 0.0 { 0.0 } else { 0.03 }), "{off:?} at {x} {y}");
                 kept += usize::from(seen_before == 0.0 && (12..84).contains(&x) && (12..76).contains(&y));
             } else if seen == 0.0 && seen_before == 1.0 {
                 new += usize::from(after.plate.data[i] != before.plate.data[i]);
@@ -513,7 +561,7 @@ mod tests {
         }
         assert!(kept > 50 && new > 50, "{kept} {new}");
         assert!(after.plate_seen == plain.plate_seen && after.plate != plain.plate && after.fill_seed().is_none());
-        assert!(all(&after.textured(&source, 5)) == all(&plain.textured(&source, 5)));
+        assert!(all(&after.textured(5)) == all(&plain.textured(5)));
     }
 
     #[test]
@@ -531,7 +579,7 @@ mod tests {
             let again = cutter.cut(&regions);
             assert!(all(&again) == all(&Layers::cut(&source, &regions, &options)));
             let textured = CutOptions { fill: Fill::Exemplar, ..options.clone() };
-            assert!(all(&again.textured(&source, options.seed)) == all(&Layers::cut(&source, &regions, &textured)));
+            assert!(all(&again.textured(options.seed)) == all(&Layers::cut(&source, &regions, &textured)));
             // A lower object is cut anew only where what hides it has changed.
             if let Some(last) = last.filter(|_| [1, 3, 4].contains(&step)) {
                 assert_eq!(Arc::ptr_eq(&last.objects[0], &again.objects[0]), step != 4);

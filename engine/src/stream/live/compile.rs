@@ -95,13 +95,13 @@ impl Stage {
                 let first = scene.regions.get(..objects.into()).ok_or_else(|| {
                     Error::field("strokes", format!("are fewer than the {objects} objects that were textured; the take is damaged"))
                 })?;
-                let before = self.cutter.cut(first).textured(&self.picture, self.options.seed);
+                let before = self.cutter.cut(first).textured(self.options.seed);
                 self.cutter.cut_after(&scene.regions, &before)
             }
         };
         let (scene, layers, _) = self.in_depth(project, scene, layers)?;
         let textured = filling == Filling::Textured;
-        Ok(if textured { (scene, layers.textured(&self.picture, self.options.seed)) } else { (scene, layers) })
+        Ok(if textured { (scene, layers.textured(self.options.seed)) } else { (scene, layers) })
     }
 
     /// `project` cut at once: after `before`, if that has texture and what this project begins with; and what the user should know of a
@@ -170,7 +170,6 @@ pub(super) struct Staged {
 /// Layers to be textured.
 struct Smooth {
     opening: u64,
-    picture: Arc<Picture>,
     seed: u64,
     layers: Arc<Layers>,
 }
@@ -236,7 +235,7 @@ fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answe
         });
         let answer = match answer {
             Ok((scene, layers, filling, staged, notes)) => {
-                smooth.replace(Smooth { opening, picture: staged.picture.clone(), seed: project.seed, layers: layers.clone() });
+                smooth.replace(Smooth { opening, seed: project.seed, layers: layers.clone() });
                 Answer::Cut { opening, serial, scene: Box::new(scene), layers, filling, stage: staged, notes }
             }
             Err(why) => Answer::Refused { opening, serial, why },
@@ -249,8 +248,8 @@ fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answe
 
 fn texture(holes: &Receiver<Smooth>, say: &Sender<Answer>) {
     let pool = slow_pool();
-    while let Ok(Smooth { opening, picture, seed, layers }) = holes.recv() {
-        let fill = || Ok(layers.textured(&picture, seed));
+    while let Ok(Smooth { opening, seed, layers }) = holes.recv() {
+        let fill = || Ok(layers.textured(seed));
         let textured = match &pool {
             Some(pool) => pool.install(|| caught(fill)),
             None => caught(fill),
