@@ -112,7 +112,7 @@ impl Relief {
         let inverse = &depth::fitting(inverse, layers.width, layers.height);
         let unit = depth::unit(inverse);
         let margin = layers.plate_margin_px;
-        let seen = Mask::from_fn(layers.width, layers.height, |x, y| layers.plate_seen.at(x + margin, y + margin));
+        let seen = layers.frame().crop(&layers.plate_seen);
         let plate = depth::extended(&depth::without_objects(inverse, &seen, unit), margin);
         let depth = Depth::new(&plate, unit);
 

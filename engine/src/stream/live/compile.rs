@@ -11,7 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::Compiled;
 use crate::error::{Error, Result};
-use crate::guide::layers::{CutOptions, Cutter, Layers};
+use crate::guide::cut::Cutter;
+use crate::guide::layers::{CutOptions, Layers};
 use crate::motion::camera::CameraPath;
 use crate::motion::depth::DepthMap;
 use crate::motion::project::Project;
@@ -23,7 +24,7 @@ use crate::priority::{Priority, set_priority};
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
 /// Objects behind which texture can be carried on: a take log has a byte for it.
-const MOST_AFTER: u8 = u8::MAX - 2;
+const MOST_AFTER: usize = 253;
 /// Smallest picture, px a side.
 const LEAST_PX: usize = 16;
 
@@ -108,11 +109,13 @@ impl Stage {
     /// depth that was made for it.
     fn compile_at_once(&mut self, project: &Project, before: Option<&Compiled>) -> Result<(Scene, Layers, Filling, Vec<String>)> {
         let scene = Scene::placed(project, &self.placement)?;
-        let same_seed = |before: &&Compiled| before.layers.fill_seed() == Some(self.options.seed);
-        let before = before.filter(same_seed).filter(|before| scene.regions.starts_with(&before.scene.regions));
-        let after = before.and_then(|before| Some((before, u8::try_from(before.scene.regions.len()).ok().filter(|n| *n <= MOST_AFTER)?)));
-        let (layers, filling) = match after {
-            Some((before, objects)) => (self.cutter.cut_after(&scene.regions, &before.layers), Filling::After(objects)),
+        let goes_on = |before: &&Compiled| {
+            let regions = &before.scene.regions;
+            let same_texture = before.layers.fill_seed() == Some(self.options.seed);
+            same_texture && regions.len() <= MOST_AFTER && scene.regions.starts_with(regions)
+        };
+        let (layers, filling) = match before.filter(goes_on) {
+            Some(before) => (self.cutter.cut_after(&scene.regions, &before.layers), Filling::After(before.scene.regions.len() as u8)),
             None => (self.cutter.cut(&scene.regions), Filling::Smooth),
         };
         let (scene, layers, notes) = self.in_depth(project, scene, layers)?;
