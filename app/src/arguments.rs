@@ -370,7 +370,8 @@ pub struct TrainOptions {
     #[arg(long)]
     pub run: PathBuf,
     /// `history`: one network on clean and noisy history, for --minutes. `full`: teacher, its paths, and a student that learns from its own
-    /// rollouts; a file (.ron) instead gives that recipe's settings, such as the recipe.ron that a run leaves.
+    /// rollouts; a file (.ron) instead gives that recipe's settings, such as the recipe.ron that a run leaves. `matting`: the network that
+    /// corrects mattes, for --minutes; it needs neither Sketch nor the others.
     #[arg(long, default_value = "history")]
     pub recipe: String,
     /// Model folder whose weights a new run starts from, instead of fresh ones: such as `assets/sketch`, to train it on pictures of yours.

@@ -8,7 +8,7 @@ use candle_core::Device;
 use glam::Vec2;
 use kinebrush_engine::condition::FramePoints;
 use kinebrush_engine::guide::detail::detail_transfer;
-use kinebrush_engine::guide::layers::{CutOptions, Layers};
+use kinebrush_engine::guide::layers::{CutOptions, Fill, Layers};
 use kinebrush_engine::guide::warp::{GuideFrame, Warper};
 use kinebrush_engine::kernels::isa::{Isa, Precision, Visit};
 use kinebrush_engine::model::activity::Activity;
@@ -33,6 +33,8 @@ const WARM_UP: usize = 20;
 const END: usize = 100;
 /// Chunks between two measurements of the ceiling: often enough to see the machine that the chunks saw.
 const CEILING_EVERY: usize = 20;
+/// Size at which a large picture is cut in the studio, px.
+const LIVE: (usize, usize) = (1280, 720);
 
 pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let (checkpoint, device) = models::open(&options.model.model, &options.model.place)?;
@@ -195,6 +197,16 @@ fn measure(checkpoint: &Checkpoint, device: &Device, options: &BenchOptions) -> 
             std::hint::black_box(detail_transfer(&frame.rgb, &sharp, 1.0));
         }
         detail.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    // In turns: what the matting network adds to the moment after a region was drawn.
+    let (picture, region) = scene(LIVE.0, LIVE.1);
+    for _ in 0..5 {
+        for (stage, matting) in [("cut at 1280x720", true), ("cut, no matting", false)] {
+            let options = CutOptions { matting, fill: Fill::PullPush, ..CutOptions::default() };
+            let start = Instant::now();
+            std::hint::black_box(Layers::cut(&picture, std::slice::from_ref(&region), &options));
+            measured.stages.entry(stage).or_default().push(start.elapsed().as_secs_f64() * 1e3);
+        }
     }
     Ok(measured)
 }

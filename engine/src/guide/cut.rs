@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::distance::distance_px;
 use super::layers::{Bounds, CutOptions, Fill, Layer, Layers, plate_texture, reach_bit, source_texture};
-use super::matte::{is_soft, signed_depth, smoothstep, soft_matte};
+use super::matte::{drawn, is_soft, signed_depth, smoothstep};
+use super::matting::Matting;
 use super::pull_push::pull_push;
 use super::texture::Texture;
 use crate::picture::{Grid, Mask, Picture};
@@ -103,7 +104,11 @@ impl Layers {
             let alike = old.iter().find(|part| part.layer.bounds == window && part.layer.region == region);
             let part = match alike.filter(|part| part.above == above) {
                 Some(part) => part.clone(),
-                None => Part::new(&window.crop(source), region, above, alike.map(|part| &part.own), radius, window),
+                None => {
+                    let source = window.crop(source);
+                    let own = alike.map_or_else(|| matte(&source, &region, options), |part| part.own.clone());
+                    Part::new(&source, region, above, own, radius, window)
+                }
             };
             for (i, &d) in part.away_from_all.data.iter().enumerate() {
                 let at = window.index(i, width);
@@ -162,12 +167,12 @@ impl Layers {
 }
 
 impl Part {
-    /// From crops of the source, the region and what hides it; `own` is its matte if it is known.
-    fn new(source: &Picture, region: Mask, above: Mask, own: Option<&Mask>, radius: f32, window: Bounds) -> Self {
-        let own = own.map_or_else(|| matte(source, &region, radius), Mask::clone);
+    /// From crops of the source, the region, what hides it, and its matte.
+    fn new(source: &Picture, region: Mask, above: Mask, own: Mask, radius: f32, window: Bounds) -> Self {
         let alpha = under(&own, &above, radius);
         let away = |least: f32| distance_px(window.width, window.height, |x, y| alpha.at(x, y) > least || region.at(x, y) > 0.5);
-        let (away, away_from_all) = (away(LOST), away(TRACE));
+        // An edge however faint changes what is drawn.
+        let (away, away_from_all) = (away(LOST), away(0.0));
         let layer = Layer::new(source, region, alpha, &above, window);
         Self { above, own, away, away_from_all, layer: Arc::new(layer) }
     }
@@ -200,12 +205,13 @@ fn fitting(region: &Mask, width: usize, height: usize) -> Cow<'_, Mask> {
 }
 
 /// The matte of one region on its own.
-fn matte(source: &Picture, region: &Mask, radius: f32) -> Mask {
-    if is_soft(region, radius) {
+fn matte(source: &Picture, region: &Mask, options: &CutOptions) -> Mask {
+    if is_soft(region, options.matte_radius_px) {
         // A soft brush bends its layer: the motion itself fades out towards the border, so the layer is whole up to there.
         return Mask::from_fn(region.width, region.height, |x, y| smoothstep(0.0, 0.02, region.at(x, y)));
     }
-    soft_matte(source, region, radius)
+    let drawn = drawn(source, region, options.matte_radius_px);
+    if options.matting { Matting::embedded().matte(source, &drawn) } else { drawn.matte() }
 }
 
 /// `matte` less what `hidden` hides, but continued `radius` px under the upper objects' soft edges, so that no gap shows there.
@@ -350,7 +356,8 @@ mod tests {
         let disc = |x: f32, y: f32, r: f32| {
             Mask::from_fn(96, 64, |u, v| (r + 0.5 - (u as f32 + 0.5 - x).hypot(v as f32 + 0.5 - y)).clamp(0.0, 1.0))
         };
-        let [a, b, c] = [disc(30.0, 30.0, 14.0), disc(46.0, 34.0, 10.0), disc(80.0, 50.0, 8.0)];
+        // The third is out of the others' reach, its band included.
+        let [a, b, c] = [disc(30.0, 30.0, 14.0), disc(46.0, 34.0, 10.0), disc(85.0, 52.0, 6.0)];
         let options = CutOptions { plate_margin_px: 10, fill: Fill::PullPush, ..CutOptions::default() };
         let mut cutter = Cutter::new(Arc::new(source.clone()), options.clone());
         let mut last: Option<Layers> = None;

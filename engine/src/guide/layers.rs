@@ -30,6 +30,8 @@ pub enum Fill {
 pub struct CutOptions {
     /// How far, in px, a region's border may be from the object's; decides the matte's band and how far the hole is grown.
     pub matte_radius_px: f32,
+    /// Whether the matting network corrects the matte.
+    pub matting: bool,
     /// How many px the plate goes on beyond the picture, on each side.
     pub plate_margin_px: usize,
     /// How the plate's holes are filled.
@@ -40,7 +42,7 @@ pub struct CutOptions {
 
 impl Default for CutOptions {
     fn default() -> Self {
-        Self { matte_radius_px: 4.0, plate_margin_px: 64, fill: Fill::Exemplar, seed: 0 }
+        Self { matte_radius_px: 4.0, matting: true, plate_margin_px: 64, fill: Fill::Exemplar, seed: 0 }
     }
 }
 

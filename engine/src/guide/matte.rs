@@ -48,21 +48,34 @@ pub fn is_soft(region: &Mask, radius_px: f32) -> bool {
     graded as f32 > 2.5 * radius_px * crossings as f32 * 0.785 && graded > 0
 }
 
-/// The matte, 0..1, of what `region` holds: `radius_px` is how far from the drawn border the true one may be.
-pub fn soft_matte(picture: &Picture, region: &Mask, radius_px: f32) -> Mask {
+/// What a hand drew, and what the guided filter makes of it.
+#[derive(Clone, Debug)]
+pub struct Drawn {
+    /// Depth inside the drawn border, px; negative outside.
+    pub depth: Mask,
+    /// How far from the drawn border the matte is decided, px.
+    pub band: f32,
+    /// Colours of what is surely the object, continued everywhere ...
+    pub foreground: Picture,
+    /// ... and of what surely is not.
+    pub background: Picture,
+    /// The filter's matte, made firm; to be [`Drawn::settled`].
+    pub filtered: Mask,
+}
+
+/// Places what `region` holds between its surroundings' colours and smooths it along edges: `radius_px` is how far from the drawn border the
+/// true one may be.
+pub fn drawn(picture: &Picture, region: &Mask, radius_px: f32) -> Drawn {
     let radius = radius_px.max(1.0);
     let band = radius * BAND;
     let depth = signed_depth(region);
     let (width, height) = (picture.width, picture.height);
     // What is sure, and the surer the farther from the drawn border.
     let sure = |sign: f32| Mask::from_fn(width, height, |x, y| ((sign * depth.at(x, y) - 0.5) / band).clamp(0.0, 1.0).powi(2));
-    let mut inside = sure(1.0);
-    let mut outside = sure(-1.0);
-    let mut rough = Mask::filled(width, height, 0.0);
-    for _ in 0..2 {
-        let foreground = pull_push(picture, &inside);
-        let background = pull_push(picture, &outside);
-        rough = Mask::from_fn(width, height, |x, y| {
+    let [inside, outside] = [1.0, -1.0].map(sure);
+    let (foreground, background) = (pull_push(picture, &inside), pull_push(picture, &outside));
+    let placed = |foreground: &Picture, background: &Picture| {
+        Mask::from_fn(width, height, |x, y| {
             let d = depth.at(x, y);
             if d.abs() >= band {
                 return f32::from(d > 0.0);
@@ -78,24 +91,42 @@ pub fn soft_matte(picture: &Picture, region: &Mask, radius_px: f32) -> Mask {
             let trust = contrast / (contrast + CONTRAST + 2.0 * dot(off, off));
             let drawn = (0.5 + d / radius).clamp(0.0, 1.0);
             trust * placed + (1.0 - trust) * drawn
-        });
-        // What turned out to be the other side is not sure any more.
-        inside = Mask::from_fn(width, height, |x, y| inside.at(x, y) * rough.at(x, y));
-        outside = Mask::from_fn(width, height, |x, y| outside.at(x, y) * (1.0 - rough.at(x, y)));
+        })
+    };
+    // What turned out to be the other side is not sure any more.
+    let first = placed(&foreground, &background);
+    let inside = Mask::from_fn(width, height, |x, y| inside.at(x, y) * first.at(x, y));
+    let outside = Mask::from_fn(width, height, |x, y| outside.at(x, y) * (1.0 - first.at(x, y)));
+    let rough = placed(&pull_push(picture, &inside), &pull_push(picture, &outside));
+    let mut filtered = guided_filter(picture, &rough, (radius.ceil() as usize).max(2), EPSILON);
+    // The filter leaves a veil near 0 and a thin spot near 1; both would be seen moving.
+    let low = 0.12;
+    filtered.data.iter_mut().for_each(|v| *v = ((*v - low) / (1.0 - 2.0 * low)).clamp(0.0, 1.0));
+    Drawn { depth, band, foreground, background, filtered }
+}
+
+impl Drawn {
+    /// Whether the matte of a pixel is decided, rather than as drawn.
+    pub fn in_band(&self, x: usize, y: usize) -> bool {
+        self.depth.at(x, y).abs() < self.band
     }
-    let smooth = guided_filter(picture, &rough, (radius.ceil() as usize).max(2), EPSILON);
-    Mask::from_fn(width, height, |x, y| {
-        let d = depth.at(x, y);
-        let drawn = f32::from(d > 0.0);
-        if d.abs() >= band {
-            return drawn;
-        }
-        // The filter leaves a veil near 0 and a thin spot near 1; both would be seen moving.
-        let low = 0.12;
-        let firm = ((smooth.at(x, y) - low) / (1.0 - 2.0 * low)).clamp(0.0, 1.0);
-        let edge = smoothstep(0.6, 1.0, d.abs() / band);
-        firm + edge * (drawn - firm)
-    })
+
+    /// How much of a pixel's matte is as drawn, 0..1: more and more towards the end of the band, all beyond it.
+    pub fn fixed(&self, x: usize, y: usize) -> f32 {
+        smoothstep(0.6, 1.0, self.depth.at(x, y).abs() / self.band)
+    }
+
+    /// The matte of a pixel for which the picture says `alpha`.
+    pub fn settled(&self, x: usize, y: usize, alpha: f32) -> f32 {
+        let drawn = f32::from(self.depth.at(x, y) > 0.0);
+        let alpha = alpha.clamp(0.0, 1.0);
+        if self.in_band(x, y) { alpha + self.fixed(x, y) * (drawn - alpha) } else { drawn }
+    }
+
+    /// The filter's matte, 0..1.
+    pub fn matte(&self) -> Mask {
+        Mask::from_fn(self.depth.width, self.depth.height, |x, y| self.settled(x, y, self.filtered.at(x, y)))
+    }
 }
 
 /// The colour that `matte` weighs, unmixed from the background and continued outwards to the whole picture; `hidden` is 1 where
@@ -232,7 +263,7 @@ mod tests {
     #[test]
     fn a_careless_region_becomes_nearly_the_true_alpha() {
         let (picture, alpha, region) = disc();
-        let matte = soft_matte(&picture, &region, 4.0);
+        let matte = drawn(&picture, &region, 4.0).matte();
         let error = |m: &Mask| m.data.iter().zip(&alpha.data).map(|(a, b)| (a - b).abs()).sum::<f32>() / alpha.data.len() as f32;
         assert!(error(&matte) * 4.0 < error(&region), "{} {}", error(&matte), error(&region));
         let depth = signed_depth(&region);

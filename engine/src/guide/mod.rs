@@ -1,6 +1,6 @@
 //! The picture warped by the motion, its holes filled: preview, condition and source of detail in one.
 //!
-//! `cut` cuts the picture along the regions (soft mattes, clean plate behind them), `layers` gives the plate texture, `warp` draws the layers of one frame,
+//! `cut` cuts the picture along the regions (soft mattes from `matte` and `matting`, clean plate behind them), `layers` gives the plate texture, `warp` draws the layers of one frame,
 //! `relief` gives them depth for a camera that moves,
 //! `detail` puts the source picture's sharpness back onto a generated frame, `baseline` is the plain warp it is measured against.
 //!
@@ -14,6 +14,7 @@ pub mod exemplar;
 mod inverse;
 pub mod layers;
 pub mod matte;
+pub mod matting;
 mod patch_match;
 mod peel;
 pub mod pull_push;

@@ -140,12 +140,17 @@ pub fn save(path: &Path, card: &Card, codec: &PatchCodec, parameters: &BTreeMap<
         }
     }
     let weights = path.join("model.safetensors");
+    let text = ron::ser::to_string_pretty(card, ron::ser::PrettyConfig::default()).map_err(|e| Error::file(path, e))?;
+    write_tensors(&weights, &tensors)?;
+    atomic::write_atomic(&path.join("model.ron"), |w| w.write_all(text.as_bytes()))
+}
+
+/// Writes a safetensors file, whole or not at all, in the order of the names.
+pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
     let mut list: Vec<_> = tensors.iter().collect();
     list.sort_by_key(|(name, _)| name.as_str());
-    let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(&weights, e))?;
-    let text = ron::ser::to_string_pretty(card, ron::ser::PrettyConfig::default()).map_err(|e| Error::file(path, e))?;
-    atomic::write_atomic(&weights, |w| w.write_all(&bytes))?;
-    atomic::write_atomic(&path.join("model.ron"), |w| w.write_all(text.as_bytes()))
+    let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(path, e))?;
+    atomic::write_atomic(path, |w| w.write_all(&bytes))
 }
 
 fn parse_card(path: &Path, text: &str) -> Result<Card> {

@@ -121,6 +121,11 @@ fn regions(objects: &[Layer], width: usize, height: usize, rng: &mut ChaCha8Rng)
 }
 
 impl Clip {
+    /// The true alpha of each object in the source, 0..1, as if nothing hid it.
+    pub fn alphas(&self) -> Vec<Mask> {
+        self.objects.iter().map(|object| object.alpha(self.source.width, self.source.height)).collect()
+    }
+
     /// The layer that shows at a source point, px: 0 for the plate, `k` for object `k - 1`.
     pub fn layer_at(&self, point: Vec2) -> u16 {
         (1..=self.objects.len()).rev().find(|k| self.objects[k - 1].alpha_at(point) > 0.5).unwrap_or(0) as u16

@@ -14,7 +14,7 @@ use crate::picture::{Mask, Picture};
 use crate::stream::compose::Composer;
 use crate::stream::session::{Chunk, Session};
 use crate::train::clip::{Clip, ClipSpec, make_clip};
-use crate::train::film::guide_and_points;
+use crate::train::film::{guide_and_points, guide_of};
 use crate::train::pool::Pool;
 use crate::train::tracking::displacement;
 use candle_core::Device;
@@ -43,10 +43,14 @@ pub struct Report {
     pub uncovered_gain_db: f64,
     /// Model over plain warp on the rest, dB.
     pub covered_delta_db: f64,
-    /// Clean-plate guide over plain warp on uncovered pixels, dB.
+    /// Clean-plate guide, without any network, over plain warp on uncovered pixels, dB.
     pub guide_uncovered_gain_db: f64,
-    /// Clean-plate guide over plain warp on the rest, dB.
+    /// Clean-plate guide, without any network, over plain warp on the rest, dB.
     pub guide_covered_delta_db: f64,
+    /// The same guide with mattes of the matting network, which is what the model is given: on uncovered pixels, dB.
+    pub matted_uncovered_gain_db: f64,
+    /// The same guide with mattes of the matting network: on the rest, dB.
+    pub matted_covered_delta_db: f64,
     /// Mean distance between where the truth and the model show a visible track point, px.
     pub epe_px: f64,
     /// Mean gradient on uncovered pixels over the truth's: model.
@@ -69,13 +73,15 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} clips, uncovered {:+.2} dB (guide alone {:+.2}), covered {:+.2} dB (guide {:+.2}), EPE {:.2} px, sharpness {:.2} of the truth's \
+            "{} clips, uncovered {:+.2} dB (guide alone {:+.2}, matted {:+.2}), covered {:+.2} dB (guide {:+.2}, matted {:+.2}), EPE {:.2} px, sharpness {:.2} of the truth's \
              (guide {:.2}, plain warp {:.2}), blockiness {:.3} of the truth's, border error {:.4} (guide {:.4})",
             self.clips,
             self.uncovered_gain_db,
             self.guide_uncovered_gain_db,
+            self.matted_uncovered_gain_db,
             self.covered_delta_db,
             self.guide_covered_delta_db,
+            self.matted_covered_delta_db,
             self.epe_px,
             self.sharpness,
             self.guide_sharpness,
@@ -87,7 +93,7 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// Sums over the frames of a clip for one of the three.
+/// Sums over the frames of a clip for one of those compared.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     uncovered: f64,
@@ -106,6 +112,7 @@ struct Outcome {
     truth: Sums,
     model: Sums,
     guide: Sums,
+    matted: Sums,
     baseline: Sums,
     epe: (f64, f64),
     row: Option<Picture>,
@@ -183,6 +190,8 @@ pub fn evaluate_film(token_px: usize, pool: &Pool, clips: Clips, film: &Film) ->
         covered_delta_db: mean(&|o| gain(o.model.covered, o.baseline.covered)),
         guide_uncovered_gain_db: mean(&|o| gain(o.guide.uncovered, o.baseline.uncovered)),
         guide_covered_delta_db: mean(&|o| gain(o.guide.covered, o.baseline.covered)),
+        matted_uncovered_gain_db: mean(&|o| gain(o.matted.uncovered, o.baseline.uncovered)),
+        matted_covered_delta_db: mean(&|o| gain(o.matted.covered, o.baseline.covered)),
         epe_px: total(&|o| o.epe.0) / total(&|o| o.epe.1).max(1.0),
         sharpness: total(&|o| o.model.gradient) / truth,
         guide_sharpness: total(&|o| o.guide.gradient) / truth,
@@ -199,8 +208,9 @@ fn one(token_px: usize, pool: &Pool, index: usize, clips: Clips, film: &Film) ->
     let row = clips.sheet.is_some() && index < SHEET_CLIPS;
     let seed = FIRST_SEED + (first + index) as u64;
     let clip = make_clip(pool, &ClipSpec { width, height, frame_times: (0..frames).map(|t| t as f32).collect(), seed });
-    let (_, guide, points) = guide_and_points(&clip, seed);
-    let shown = film(&guide, &points, seed)?;
+    let (_, matted, points) = guide_and_points(&clip, seed);
+    let shown = film(&matted, &points, seed)?;
+    let (_, guide) = guide_of(&clip, seed, false);
     let mut outcome = Outcome::default();
     let mut last_baseline = None;
     for frame in 1..frames {
@@ -213,8 +223,9 @@ fn one(token_px: usize, pool: &Pool, index: usize, clips: Clips, film: &Film) ->
         outcome.covered_px += (width * height) as f64 - hole;
         let border = border(&covered, &guide[frame].owner);
         outcome.border_px += border.iter().filter(|at| **at).count() as f64;
-        let Outcome { truth: sums, model, guide: drawn, baseline: plain, .. } = &mut outcome;
-        for (sums, picture) in [(sums, truth), (model, &shown[frame]), (drawn, &guide[frame].rgb), (plain, &baseline)] {
+        let Outcome { truth: sums, model, guide: drawn, matted: cut, baseline: plain, .. } = &mut outcome;
+        let compared = [(sums, truth), (model, &shown[frame]), (drawn, &guide[frame].rgb), (cut, &matted[frame].rgb), (plain, &baseline)];
+        for (sums, picture) in compared {
             add_errors(sums, picture, truth, &covered);
             add_blocks(sums, picture, &covered, token_px);
             add_border(sums, picture, truth, &border);

@@ -204,10 +204,10 @@ impl Withheld {
     }
 }
 
-/// The guide's frames and track points of a clip, as a session would get them.
-pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec<FramePoints>) {
+/// The layers of a clip and its guide's frames; with the matting network as a session would get them.
+pub fn guide_of(clip: &Clip, seed: u64, matting: bool) -> (Layers, Vec<GuideFrame>) {
     let (width, height) = (clip.source.width, clip.source.height);
-    let options = CutOptions { plate_margin_px: width.max(height) / 4, seed, ..CutOptions::default() };
+    let options = CutOptions { plate_margin_px: width.max(height) / 4, seed, matting, ..CutOptions::default() };
     let layers = Layers::cut(&clip.source, &clip.regions, &options);
     let frames = clip
         .motions
@@ -217,6 +217,12 @@ pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec
             layers.warp(&LayerMotion::Affine(m.plate), &objects, width, height)
         })
         .collect();
+    (layers, frames)
+}
+
+/// The guide's frames and track points of a clip, as a session would get them.
+pub fn guide_and_points(clip: &Clip, seed: u64) -> (Layers, Vec<GuideFrame>, Vec<FramePoints>) {
+    let (layers, frames) = guide_of(clip, seed, true);
     let points = track_points(clip, clip.motions.len(), &mut ChaCha8Rng::seed_from_u64(seed));
     (layers, frames, points)
 }

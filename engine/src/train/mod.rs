@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod example;
 pub mod film;
 mod loss;
+pub mod matting;
 pub mod motion_path;
 pub mod network;
 pub mod optimizer;

@@ -4,7 +4,6 @@
 //! of `trainer` and `recipe`.
 
 use crate::error::{Error, Result};
-use crate::media::atomic;
 use crate::model::checkpoint::{self, Card, Checkpoint};
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
@@ -102,11 +101,7 @@ impl Trainee {
                 tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
             }
         }
-        let mut list: Vec<_> = tensors.iter().collect();
-        list.sort_by_key(|(name, _)| name.as_str());
-        let path = state.join("optimizer.safetensors");
-        let bytes = ::safetensors::serialize(list, None).map_err(|e| Error::file(&path, e))?;
-        atomic::write_atomic(&path, |w| w.write_all(&bytes))
+        checkpoint::write_tensors(&state.join("optimizer.safetensors"), &tensors)
     }
 
     /// Writes what is shipped, the average in half precision, to the folder `path`.
