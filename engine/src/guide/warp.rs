@@ -283,8 +283,8 @@ impl Layers {
             stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
             gap *= 1.0 - layer.over(own, &piece.footprint, pixel, k);
         }
-        if stillness > 0.0 && reach != 0 && gap > 0.0 {
-            let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+        let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+        if weight > 0.0 && reach != 0 {
             let [r, g, b, _] = self.source_texture.sample(place, &plate.footprint);
             pixel.rgb = mix(pixel.rgb, [r, g, b], weight);
             pixel.smooth = mix(pixel.smooth, [r, g, b], weight);
@@ -522,8 +522,8 @@ mod tests {
             stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
             gap *= 1.0 - layer.over(own, &piece.footprint, &mut pixel, k);
         }
-        if stillness > 0.0 && reach != 0 && gap > 0.0 {
-            let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+        let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+        if weight > 0.0 && reach != 0 {
             let [r, g, b, _] = layers.source_texture.sample(place, &plate.footprint);
             pixel.rgb = mix(pixel.rgb, [r, g, b], weight);
             pixel.smooth = mix(pixel.smooth, [r, g, b], weight);

@@ -265,8 +265,8 @@ impl Band {
                     gap *= 1.0 - alpha;
                 }
                 // The source itself where all that reaches here is here and where the plate is.
-                if let Some((place, jacobian)) = plate.filter(|_| reach != 0 && reach & !together == 0 && stillness > 0.0 && gap > 0.0) {
-                    let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+                let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+                if let Some((place, jacobian)) = plate.filter(|_| reach != 0 && reach & !together == 0 && weight > 0.0) {
                     let [r, g, b, _] = layers.source_texture.sample(place, sampler.footprint(jacobian));
                     pixel.rgb = mix(pixel.rgb, [r, g, b], weight);
                     pixel.smooth = mix(pixel.smooth, [r, g, b], weight);
