@@ -38,7 +38,10 @@ pub fn run(options: &TrainOptions) -> anyhow::Result<()> {
 
 /// The MotionStream recipe, stage by stage.
 fn full(options: &TrainOptions, recipe: Recipe) -> anyhow::Result<()> {
-    anyhow::ensure!(options.from.is_none(), "--from: the stages of `--recipe full` start from each other; leave it out");
+    let recipe = match &options.from {
+        Some(folder) => recipe.starting_from(folder)?,
+        None => recipe,
+    };
     let settings = recipe::Settings {
         folder: options.run.clone(),
         evaluation_clips: options.evaluation_clips,

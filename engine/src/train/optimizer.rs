@@ -5,10 +5,12 @@
 
 use crate::error::{Error, Result};
 use crate::kernels::vector::dispatch;
+use crate::model::checkpoint::write_tensors;
 use crate::train::network::lanes::map;
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var, safetensors};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// Rates of the optimizer.
 #[derive(Clone, Copy, Debug)]
@@ -135,8 +137,25 @@ impl AdamW {
         self.names.iter().zip(&self.shapes).zip(list).map(tensor).collect()
     }
 
+    /// Writes everything to a file, and these numbers of a run with it.
+    pub fn save<'a>(&self, path: &Path, numbers: impl IntoIterator<Item = (&'a str, f64)>) -> Result<()> {
+        let mut tensors = self.state()?;
+        for (name, value) in numbers {
+            tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
+        }
+        write_tensors(path, &tensors)
+    }
+
+    /// Takes up what was saved to a file; returns those of the numbers that are in it.
+    pub fn load<const N: usize>(&mut self, path: &Path, names: [&str; N]) -> Result<[Option<f64>; N]> {
+        let tensors = safetensors::load(path, &Device::Cpu).map_err(|e| Error::file(path, e))?;
+        self.restore(&tensors).map_err(|e| Error::file(path, e))?;
+        let number = |name: &str| tensors.get(name)?.to_vec1::<f64>().ok()?.first().copied();
+        Ok(names.map(number))
+    }
+
     /// Everything, as named tensors.
-    pub fn state(&self) -> Result<HashMap<String, Tensor>> {
+    fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut state = HashMap::new();
         for (group, list) in [("value", &self.values), ("first", &self.first), ("second", &self.second), ("ema", &self.average)] {
             state.extend(self.tensors(list)?.into_iter().map(|(name, tensor)| (format!("{group}/{name}"), tensor)));
@@ -146,7 +165,7 @@ impl AdamW {
     }
 
     /// Takes up a saved state.
-    pub fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+    fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
         let find = |name: String| state.get(&name).ok_or_else(|| Error::field(name, "is missing in the saved training state"));
         let steps = find("steps".into())?.to_vec1::<i64>()?;
         self.steps = *steps.first().ok_or_else(|| Error::field("steps", "is empty in the saved training state"))? as u64;

@@ -3,7 +3,7 @@
 //! Invariant: what is on disk is always a whole state; a network that is taken up again goes on at the very step. Guarded by the tests
 //! of `trainer` and `recipe`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::checkpoint::{self, Card, Checkpoint};
 use crate::model::codec::PatchCodec;
 use crate::model::config::Config;
@@ -12,7 +12,7 @@ use crate::model::parameters::Parameters;
 use crate::train::example::Example;
 use crate::train::network::{Network, Sight};
 use crate::train::optimizer::{AdamW, Rates};
-use candle_core::{Device, Tensor, safetensors};
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -83,11 +83,8 @@ impl Trainee {
         let mut trainee = Self::from_checkpoint(state)?;
         let optimizer = state.join("optimizer.safetensors");
         if optimizer.exists() {
-            let tensors = safetensors::load(&optimizer, &Device::Cpu).map_err(|e| Error::file(&optimizer, e))?;
-            trainee.optimizer.restore(&tensors)?;
-            let number = |name: &str| tensors.get(name).map(|t| t.to_vec1::<f64>()).transpose().map(|v| v.and_then(|v| v.first().copied()));
-            trainee.seconds = number("seconds")?.unwrap_or(0.0);
-            trainee.best = number("best")?;
+            let [seconds, best] = trainee.optimizer.load(&optimizer, ["seconds", "best"])?;
+            (trainee.seconds, trainee.best) = (seconds.unwrap_or(0.0), best);
         }
         Ok(Some(trainee))
     }
@@ -95,13 +92,8 @@ impl Trainee {
     /// Writes everything to the folder `state`.
     pub fn save(&self, state: &Path, card: &Card) -> Result<()> {
         checkpoint::save(state, card, &self.codec, &self.averaged()?, false)?;
-        let mut tensors = self.optimizer.state()?;
-        for (name, value) in [("seconds", Some(self.seconds)), ("best", self.best)] {
-            if let Some(value) = value {
-                tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
-            }
-        }
-        checkpoint::write_tensors(&state.join("optimizer.safetensors"), &tensors)
+        let numbers = std::iter::once(("seconds", self.seconds)).chain(self.best.map(|best| ("best", best)));
+        self.optimizer.save(&state.join("optimizer.safetensors"), numbers)
     }
 
     /// Writes what is shipped, the average in half precision, to the folder `path`.

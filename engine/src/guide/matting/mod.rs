@@ -143,11 +143,14 @@ impl Matting {
             reach -= CONVS.get(i + 1).map_or(reach, |next| next.dilation);
         }
         Mask::from_fn(picture.width, picture.height, |x_px, y_px| {
-            let cell = x.cell(y_px / CELL, x_px / CELL);
-            let more = x.at(cell..cell + 1)[y_px % CELL * CELL + x_px % CELL];
-            drawn.settled(x_px, y_px, drawn.filtered.at(x_px, y_px) + more)
+            drawn.settled(x_px, y_px, drawn.filtered.at(x_px, y_px) + x.data[place(&x, x_px, y_px)])
         })
     }
+}
+
+/// Where a pixel's number is in the data of what the last convolution gives.
+pub fn place(out: &Plane, x: usize, y: usize) -> usize {
+    out.cell(y / CELL, x / CELL) * out.channels + y % CELL * CELL + x % CELL
 }
 
 /// Calls `f(cells, out)` for runs of columns of each row.
@@ -199,7 +202,7 @@ pub fn activate(x: &mut [f32], skipped: Option<&[f32]>) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::guide::matte::drawn;
@@ -207,7 +210,7 @@ pub(crate) mod tests {
     use rand::SeedableRng;
 
     /// Weights that say something.
-    pub fn random(seed: u64) -> Matting {
+    fn random(seed: u64) -> Matting {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut layer = |conv: &Conv| {
             [conv.weight_len(), conv.to].map(|len| {
@@ -270,8 +273,7 @@ pub(crate) mod tests {
                     assert_eq!(alpha, region.data[i]);
                     continue;
                 }
-                let cell = x.cell(y_px / CELL, x_px / CELL);
-                let whole = drawn.settled(x_px, y_px, drawn.filtered.data[i] + x.at(cell..cell + 1)[y_px % CELL * CELL + x_px % CELL]);
+                let whole = drawn.settled(x_px, y_px, drawn.filtered.data[i] + x.data[place(&x, x_px, y_px)]);
                 assert!((alpha - whole).abs() < 1e-4, "{alpha} {whole}");
                 moved += usize::from((alpha - drawn.settled(x_px, y_px, drawn.filtered.data[i])).abs() > 0.01);
             }

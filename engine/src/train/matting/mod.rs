@@ -15,7 +15,7 @@ use crate::train::optimizer::AdamW;
 use crate::train::pool::Pool;
 use crate::train::trainee::{learning_rate, rates};
 use crate::train::trainer::{Event, example_seed, log};
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{DType, Device};
 use crop::{Crop, crops};
 use network::{Places, error};
 use rayon::prelude::*;
@@ -88,7 +88,8 @@ pub fn train(settings: &Settings, pool: &Pool, held_out: &Pool, tell: &mut dyn F
         for first in 0..steps {
             let batch: Vec<&Crop> = round.iter().skip(first).step_by(steps).collect();
             let progress = (state.seconds / (settings.minutes * 60.0)).min(1.0);
-            let loss = step(&mut state.optimizer, &places, &batch, rate(settings, progress))?;
+            let rate = learning_rate(settings.learning_rate, state.optimizer.steps(), progress);
+            let loss = step(&mut state.optimizer, &places, &batch, rate)?;
             let average = smooth.map_or(loss, |s: f64| s + 0.02 * (loss - s));
             smooth = Some(average);
             seen += batch.len();
@@ -112,13 +113,8 @@ pub fn train(settings: &Settings, pool: &Pool, held_out: &Pool, tell: &mut dyn F
     }
 }
 
-fn rate(settings: &Settings, progress: f64) -> impl Fn(u64) -> f64 {
-    let most = settings.learning_rate;
-    move |steps| learning_rate(most, steps, progress)
-}
-
 /// One step; returns the mean loss.
-fn step(optimizer: &mut AdamW, places: &Places, batch: &[&Crop], rate: impl Fn(u64) -> f64) -> Result<f64> {
+fn step(optimizer: &mut AdamW, places: &Places, batch: &[&Crop], rate: f64) -> Result<f64> {
     let values = optimizer.values();
     let empty = || values.iter().map(|v| vec![0.0; v.len()]).collect::<Vec<_>>();
     let one = |crop: &&Crop| {
@@ -132,7 +128,7 @@ fn step(optimizer: &mut AdamW, places: &Places, batch: &[&Crop], rate: impl Fn(u
         loss += own / all.len() as f64;
         sum.iter_mut().zip(gradients).for_each(|(sum, own)| sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += share * own));
     }
-    optimizer.step(&sum, rates(rate(optimizer.steps())))?;
+    optimizer.step(&sum, rates(rate))?;
     Ok(loss)
 }
 
@@ -143,23 +139,15 @@ impl State {
         let mut state = Self { optimizer: AdamW::new(parameters.finish()?)?, rounds: 0, seconds: 0.0 };
         let path = settings.run.join("state.safetensors");
         if path.exists() {
-            let tensors = safetensors::load(&path, &Device::Cpu).map_err(|e| Error::file(&path, e))?;
-            state.optimizer.restore(&tensors)?;
-            let number = |name: &str| -> Result<f64> {
-                let tensor = tensors.get(name).ok_or_else(|| Error::file(&path, format!("tensor `{name}` is missing")))?;
-                tensor.to_vec1::<f64>()?.first().copied().ok_or_else(|| Error::file(&path, format!("tensor `{name}` is empty")))
-            };
-            (state.rounds, state.seconds) = (number("rounds")? as u64, number("seconds")?);
+            let [rounds, seconds] = state.optimizer.load(&path, ["rounds", "seconds"])?;
+            (state.rounds, state.seconds) = (rounds.unwrap_or(0.0) as u64, seconds.unwrap_or(0.0));
         }
         Ok(state)
     }
 
     fn save(&self, run: &Path) -> Result<()> {
-        let mut tensors = self.optimizer.state()?;
-        for (name, value) in [("rounds", self.rounds as f64), ("seconds", self.seconds)] {
-            tensors.insert(name.into(), Tensor::from_slice(&[value], 1, &Device::Cpu)?);
-        }
-        write_tensors(&run.join("state.safetensors"), &tensors)?;
+        let numbers = [("rounds", self.rounds as f64), ("seconds", self.seconds)];
+        self.optimizer.save(&run.join("state.safetensors"), numbers)?;
         let half = self.optimizer.averaged()?.into_iter().map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F16)?)));
         write_tensors(&run.join("matting.safetensors"), &half.collect::<Result<_>>()?)
     }
@@ -238,7 +226,7 @@ mod tests {
         let places = Places::new(state.optimizer.names()).unwrap();
         let all: Vec<Crop> = (0..8).flat_map(|seed| crops(&pool, (96, 80), seed)).collect();
         let batch: Vec<&Crop> = all.iter().take(8).collect();
-        let losses: Vec<f64> = (0..60).map(|_| step(&mut state.optimizer, &places, &batch, |_| 2e-3).unwrap()).collect();
+        let losses: Vec<f64> = (0..60).map(|_| step(&mut state.optimizer, &places, &batch, 2e-3).unwrap()).collect();
         assert!(losses[59] < losses[0] - 0.3, "{} -> {}", losses[0], losses[59]);
     }
 }

@@ -6,7 +6,7 @@
 use super::crop::{Crop, SIDE};
 use crate::error::{Error, Result};
 use crate::guide::matting::conv::Plane;
-use crate::guide::matting::{CELL, CONVS, LAYERS, activate, names};
+use crate::guide::matting::{CONVS, LAYERS, activate, names, place};
 use crate::kernels::vector::{dispatch, sigmoid};
 
 /// Mean squared error, weighed by contrast, below which a crop is good enough.
@@ -60,28 +60,25 @@ impl Places {
         let total: f64 = crop.weight.data.iter().map(|w| f64::from(*w)).sum();
         let scale = (2.0 / (total * (mean + LEAST_ERROR))) as f32;
         let mut dy = Plane::new(out.rows, out.columns, CONVS[LAYERS - 1].to);
-        for (x, y) in (0..SIDE * SIDE).map(|i| (i % SIDE, i / SIDE)).filter(|(x, y)| crop.weight.at(*x, *y) > 0.0) {
-            let free = 1.0 - crop.drawn.fixed(x, y);
-            let alpha = crop.drawn.filtered.at(x, y) + said(out, x, y);
-            // Beyond 0 and 1 the matte is clamped; a step back into them counts all the same.
-            let off = crop.drawn.settled(x, y, alpha) + free * (alpha - alpha.clamp(0.0, 1.0)) - crop.truth.at(x, y);
-            let cell = dy.cell(y / CELL, x / CELL);
-            dy.at_mut(cell..cell + 1)[y % CELL * CELL + x % CELL] = scale * crop.weight.at(x, y) * off * free;
+        for (x, y) in pixels(crop) {
+            let at = place(&dy, x, y);
+            dy.data[at] = scale * crop.weight.at(x, y) * off(crop, x, y, said(out, x, y)) * (1.0 - crop.drawn.fixed(x, y));
         }
         for (i, (conv, [weight, bias])) in CONVS.iter().zip(self.0).enumerate().rev() {
-            let (mut dweight, mut dbias) = (std::mem::take(&mut gradients[weight]), std::mem::take(&mut gradients[bias]));
             let x = &seen[i];
-            let skipped = dy.clone();
+            // What a convolution adds to gets its gradient, too; the first and the last add to nothing.
+            let adds = (1..LAYERS - 1).contains(&i);
+            let mut dx = if adds { dy.clone() } else { Plane::new(x.rows, x.columns, conv.from) };
             if i + 1 < LAYERS {
                 through_activation(&before[i].data, &mut dy.data);
             }
+            let [mut dweight, mut dbias] = [weight, bias].map(|list| std::mem::take(&mut gradients[list]));
             conv.weight_gradient(x, &dy, &mut dweight, &mut dbias);
             (gradients[weight], gradients[bias]) = (dweight, dbias);
             if i > 0 {
-                let mut dx = if i + 1 < LAYERS { skipped } else { Plane::new(x.rows, x.columns, conv.from) };
                 conv.backward(&dy, &values[weight], &mut dx);
-                dy = dx;
             }
+            dy = dx;
         }
         Some((mean + LEAST_ERROR).ln())
     }
@@ -89,19 +86,29 @@ impl Places {
 
 /// What the network says of a pixel.
 fn said(out: &Plane, x: usize, y: usize) -> f32 {
-    let cell = out.cell(y / CELL, x / CELL);
-    out.at(cell..cell + 1)[y % CELL * CELL + x % CELL]
+    out.data[place(out, x, y)]
 }
 
-/// Weighed mean squared error of a crop where `more` is added to the filter's matte; unclamped within, as the loss sees it.
+/// The pixels of a crop that count.
+fn pixels(crop: &Crop) -> impl Iterator<Item = (usize, usize)> {
+    (0..SIDE * SIDE).map(|i| (i % SIDE, i / SIDE)).filter(|(x, y)| crop.weight.at(*x, *y) > 0.0)
+}
+
+/// How far off a pixel's matte is where `more` is added to the filter's. Beyond 0 and 1 the matte is clamped, but what is added counts
+/// all the same: a step back leads into them.
+fn off(crop: &Crop, x: usize, y: usize, more: f32) -> f32 {
+    let (drawn, alpha) = (&crop.drawn, crop.drawn.filtered.at(x, y) + more);
+    let beyond = (1.0 - drawn.fixed(x, y)) * (alpha - alpha.clamp(0.0, 1.0));
+    drawn.settled(x, y, alpha) + beyond - crop.truth.at(x, y)
+}
+
+/// Weighed mean squared error of a crop where `more` is added to the filter's matte; `None` if nothing of it counts.
 pub fn error(crop: &Crop, more: impl Fn(usize, usize) -> f32) -> Option<f64> {
     let (mut sum, mut total) = (0.0, 0.0);
-    for (i, weight) in crop.weight.data.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-        let (x, y) = (i % SIDE, i / SIDE);
-        let alpha = crop.drawn.filtered.data[i] + more(x, y);
-        let beyond = (1.0 - crop.drawn.fixed(x, y)) * (alpha - alpha.clamp(0.0, 1.0));
-        sum += f64::from(weight * (crop.drawn.settled(x, y, alpha) + beyond - crop.truth.data[i]).powi(2));
-        total += f64::from(*weight);
+    for (x, y) in pixels(crop) {
+        let weight = crop.weight.at(x, y);
+        sum += f64::from(weight * off(crop, x, y, more(x, y)).powi(2));
+        total += f64::from(weight);
     }
     (total > 0.0).then(|| sum / total)
 }

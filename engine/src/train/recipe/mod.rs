@@ -32,6 +32,9 @@ use std::time::Instant;
 pub struct Recipe {
     /// Architecture of teacher, critic and student.
     pub config: Config,
+    /// Model folder whose weights the teacher starts from, of that architecture; fresh ones if not given.
+    #[serde(default)]
+    pub from: Option<PathBuf>,
     /// Noise levels that the student denoises at, falling from 1.
     pub student_levels: Vec<f32>,
     /// Width and height of the clips of paths, rollouts and judgements, px.
@@ -72,8 +75,8 @@ impl Recipe {
     /// For Sketch on a laptop's processor, some hours.
     pub fn sketch() -> Self {
         Self {
-            // Whoever invents texture must be allowed to show it.
-            config: Config { fine_correction: 1.0, ..Config::sketch() },
+            config: open(Config::sketch()),
+            from: None,
             student_levels: vec![1.0, 0.5],
             size: (128, 128),
             batch: 8,
@@ -97,7 +100,7 @@ impl Recipe {
     /// Every stage in seconds, for tests.
     pub fn tiny() -> Self {
         Self {
-            config: Config { fine_correction: 1.0, ..Config::tiny() },
+            config: open(Config::tiny()),
             size: (64, 64),
             batch: 2,
             teacher_sizes: vec![(64, 64)],
@@ -111,6 +114,15 @@ impl Recipe {
             beyond_window: 2,
             ..Self::sketch()
         }
+    }
+
+    /// This recipe for the model in `folder`: its architecture, and a teacher that starts from its weights.
+    ///
+    /// # Errors
+    /// A folder that is no model.
+    pub fn starting_from(self, folder: &Path) -> Result<Self> {
+        let config = Checkpoint::load(folder, &Device::Cpu)?.card.config;
+        Ok(Self { config: open(config), from: Some(folder.into()), ..self })
     }
 
     /// Says which field cannot work.
@@ -148,6 +160,11 @@ impl Recipe {
     pub fn student(&self) -> Config {
         Config { noise_levels: self.student_levels.clone(), ..self.config.clone() }
     }
+}
+
+/// Whoever invents texture must be allowed to show it.
+fn open(config: Config) -> Config {
+    Config { fine_correction: 1.0, ..config }
 }
 
 /// What a run of the recipe reports.
@@ -272,9 +289,10 @@ pub fn train(settings: &Settings, pool: &Arc<Pool>, held_out: &Pool, tell: &mut 
     let Settings { folder, workers, seed, .. } = settings;
     let ground = Ground { folder, recipe, pool, workers: *workers, seed: *seed };
     let mut run = Run { ground, save_every: settings.save_every, saved_at: None, tell };
-    let mut teacher = match Trainee::open(&ground.state("teacher"))? {
-        Some(teacher) => teacher,
-        None => Trainee::fresh(&recipe.config, fit_codec(&recipe.config, pool, settings.seed)?, settings.seed)?,
+    let mut teacher = match (Trainee::open(&ground.state("teacher"))?, &recipe.from) {
+        (Some(teacher), _) => teacher,
+        (None, Some(folder)) => Trainee::like(&Trainee::from_checkpoint(folder)?, recipe.config.clone())?,
+        (None, None) => Trainee::fresh(&recipe.config, fit_codec(&recipe.config, pool, settings.seed)?, settings.seed)?,
     };
     teacher::train(&mut run, &mut teacher)?;
     // From here on the teacher is its average, which does not change any more.
@@ -378,6 +396,14 @@ mod tests {
         assert_eq!(again.student.uncovered_gain_db, outcome.student.uncovered_gain_db);
         let weights = |folder: &Path| bytes(folder.join("shipped/model.safetensors"));
         assert!(weights(&whole.folder) == weights(&broken.folder), "the interrupted run went another way");
+        // A run that starts from a model and trains nothing ends with that model; its schedule is the student's.
+        let folder = whole.folder.join("shipped");
+        let untrained = Recipe { teacher_steps: 0, masked_steps: 0, path_steps: 0, distill_steps: 0, ..Recipe::tiny() };
+        let recipe = untrained.starting_from(&folder).unwrap();
+        let from = Settings { folder: root.path().join("from"), recipe, ..whole.clone() };
+        train(&from, &pool, &held_out, &mut |_| {}).unwrap();
+        assert!(weights(&from.folder) == weights(&whole.folder), "the run did not start from the model");
+        assert!(Recipe::tiny().starting_from(root.path()).unwrap_err().to_string().contains("model.ron"));
         // Another recipe is not mixed into the folder.
         let other = Settings { recipe: Recipe { dropout: 0.5, ..Recipe::tiny() }, ..whole };
         assert!(train(&other, &pool, &held_out, &mut |_| {}).unwrap_err().to_string().contains("another recipe"));
