@@ -34,6 +34,8 @@ pub enum Command {
     Bench(BenchOptions),
     /// Train Sketch on clips made on the fly from photographs and cut-outs.
     Train(TrainOptions),
+    /// Average the weights of models that were trained on from one: often better than any of them.
+    Average(AverageOptions),
 }
 
 /// Which model, and where it runs.
@@ -303,6 +305,16 @@ pub struct EvalModelOptions {
 pub struct ModelsOptions {
     /// A model folder to describe besides the embedded one.
     pub folder: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct AverageOptions {
+    /// Model folders, of one architecture and codec.
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    /// Model folder to write.
+    #[arg(short, long)]
+    pub out: PathBuf,
 }
 
 #[derive(Args)]

@@ -52,6 +52,7 @@ pub fn main() -> ExitCode {
         }
         Command::Bench(options) => bench::run(&options),
         Command::Train(options) => train::run(&options),
+        Command::Average(options) => models::average(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
-//! `kinebrush models`, and how a model is chosen by name.
+//! `kinebrush models` and `kinebrush average`, and how a model is chosen by name.
 
-use crate::arguments::{ModelsOptions, Place};
+use crate::arguments::{AverageOptions, ModelsOptions, Place};
 use anyhow::bail;
 use candle_core::Device;
 use kinebrush_engine::kernels::isa::Precision;
@@ -32,6 +32,13 @@ pub fn run(options: &ModelsOptions) -> anyhow::Result<()> {
     if let Some(folder) = &options.folder {
         describe(&folder.display().to_string(), &Checkpoint::load(folder, &Device::Cpu)?);
     }
+    Ok(())
+}
+
+/// `kinebrush average`.
+pub fn average(options: &AverageOptions) -> anyhow::Result<()> {
+    kinebrush_engine::train::average::average(&options.models, &options.out)?;
+    println!("{}: the mean of {} models", options.out.display(), options.models.len());
     Ok(())
 }
 

@@ -80,6 +80,11 @@ impl<T: Sample> Grid<T> {
         self.at(x, y)
     }
 
+    /// Turned by 180 degrees.
+    pub fn turned(&self) -> Self {
+        Self { data: self.data.par_iter().rev().copied().collect(), ..*self }
+    }
+
     /// With `margin` px more on each side, which repeat the outermost pixels.
     pub fn padded(&self, margin: usize) -> Self {
         let inner = |i: usize| i as isize - margin as isize;

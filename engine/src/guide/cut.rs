@@ -8,7 +8,7 @@ use std::borrow::{Borrow, Cow};
 use std::sync::Arc;
 
 use super::distance::distance_px;
-use super::layers::{Bounds, CutOptions, Fill, Layer, Layers, plate_texture, reach_bit, source_texture};
+use super::layers::{Bounds, CutOptions, Fill, Filled, Layer, Layers, plate_texture, reach_bit, source_texture};
 use super::matte::{drawn, is_soft, signed_depth, smoothstep};
 use super::matting::Matting;
 use super::pull_push::pull_push;
@@ -62,8 +62,8 @@ impl Cutter {
     }
 
     /// [`Cutter::cut`], but holes that `before` has filled stay filled as they are there, apart from what the other objects hide: `before` is
-    /// a cut of the same source along the first of `regions`.
-    pub fn cut_after<R: Borrow<Mask>>(&mut self, regions: &[R], before: &Layers) -> Layers {
+    /// what a cut of the same source along the first of `regions` holds.
+    pub fn cut_after<R: Borrow<Mask>>(&mut self, regions: &[R], before: &Filled) -> Layers {
         Layers::smooth(&self.source, &self.source_texture, regions, &self.options, &mut self.parts, Some(before))
     }
 }
@@ -86,7 +86,7 @@ impl Layers {
         regions: &[R],
         options: &CutOptions,
         parts: &mut Vec<Part>,
-        before: Option<&Layers>,
+        before: Option<&Filled>,
     ) -> Self {
         let (width, height) = (source.width, source.height);
         let radius = options.matte_radius_px.max(1.0);
@@ -132,17 +132,18 @@ impl Layers {
         let (plate, plate_smooth) = match before {
             Some(before) => {
                 let mut kept = Mask::filled(width, height, 1.0);
-                parts[before.objects.len()..].iter().for_each(|part| part.hide(&mut kept, radius));
+                parts[before.objects..].iter().for_each(|part| part.hide(&mut kept, radius));
                 let kept = Mask::from_fn(wide, high, |x, y| if inside(x, y) { kept.at(x - margin, y - margin) } else { 1.0 });
                 let seen = |x: usize, y: usize| (plate_seen.at(x, y) > 0.0).then(|| behind.at(x - margin, y - margin));
-                let filled =
-                    |plate: &Picture| pull_push(&Picture::from_fn(wide, high, |x, y| seen(x, y).unwrap_or_else(|| plate.at(x, y))), &kept);
+                let filled = |plate: &Picture| {
+                    Arc::new(pull_push(&Picture::from_fn(wide, high, |x, y| seen(x, y).unwrap_or_else(|| plate.at(x, y))), &kept))
+                };
                 (filled(&before.plate), filled(&before.plate_smooth))
             }
             None => {
                 let smooth_inside = pull_push(&behind, &known);
                 let frame = Mask::from_fn(wide, high, |x, y| f32::from(inside(x, y)));
-                let plate = if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) };
+                let plate = Arc::new(if margin == 0 { smooth_inside } else { pull_push(&smooth_inside.padded(margin), &frame) });
                 (plate.clone(), plate)
             }
         };
@@ -329,7 +330,7 @@ mod tests {
         let options = CutOptions { plate_margin_px: 12, ..CutOptions::default() };
         let mut cutter = Cutter::new(Arc::new(source.clone()), options);
         let before = cutter.cut(&regions[..1]).textured(5);
-        let (after, plain) = (cutter.cut_after(&regions, &before), cutter.cut(&regions));
+        let (after, plain) = (cutter.cut_after(&regions, &before.filled()), cutter.cut(&regions));
         let (mut kept, mut new) = (0, 0);
         for i in 0..after.plate.data.len() {
             let (seen, seen_before) = (after.plate_seen.data[i], before.plate_seen.data[i]);
@@ -380,6 +381,6 @@ mod tests {
         let source = Picture::filled(20, 20, [0.3; 3]);
         let layers = Layers::cut(&source, &[Mask::filled(20, 20, 0.0)], &CutOptions { plate_margin_px: 0, ..CutOptions::default() });
         assert_eq!(layers.objects[0].bounds.width, 0);
-        assert_eq!(layers.plate, source);
+        assert_eq!(*layers.plate, source);
     }
 }

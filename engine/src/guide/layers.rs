@@ -117,9 +117,9 @@ pub struct Layers {
     /// How far the plates go on beyond the source on each side, px.
     pub plate_margin_px: usize,
     /// What is behind all objects, filled as the options say; with margin.
-    pub plate: Picture,
+    pub plate: Arc<Picture>,
     /// The same, filled smoothly; with margin.
-    pub plate_smooth: Picture,
+    pub plate_smooth: Arc<Picture>,
     /// 1 where the plate was seen in the source, 0 where it was filled in or lies outside; with margin.
     pub plate_seen: Mask,
     /// The objects, back to front.
@@ -133,6 +133,17 @@ pub struct Layers {
     pub(super) relief: Option<Arc<Relief>>,
     /// Seed of the exemplar fill, if the plate is filled that way.
     pub(super) fill_seed: Option<u64>,
+}
+
+/// What the holes of a cut are filled with: what [`super::cut::Cutter::cut_after`] goes on from.
+#[derive(Clone, Debug)]
+pub struct Filled {
+    /// How many objects made the holes.
+    pub objects: usize,
+    /// [`Layers::plate`].
+    pub plate: Arc<Picture>,
+    /// [`Layers::plate_smooth`].
+    pub plate_smooth: Arc<Picture>,
 }
 
 pub(super) fn source_texture(source: &Picture) -> Arc<Texture> {
@@ -186,6 +197,11 @@ impl Layers {
         Bounds { left: self.plate_margin_px, top: self.plate_margin_px, width: self.width, height: self.height }
     }
 
+    /// What its holes are filled with.
+    pub fn filled(&self) -> Filled {
+        Filled { objects: self.objects.len(), plate: self.plate.clone(), plate_smooth: self.plate_smooth.clone() }
+    }
+
     /// The same cut with its smoothly filled holes textured, as [`Fill::Exemplar`] does it.
     pub fn textured(&self, seed: u64) -> Self {
         let margin = self.plate_margin_px;
@@ -195,6 +211,7 @@ impl Layers {
         let plate = extended(&exemplar_fill(&behind, &known, seed), &plate_smooth, margin);
         let texture = |colour: &Picture| plate_texture(colour, margin, |i| self.plate_seen.data[i]);
         let (plate_texture, smooth_texture) = (texture(&plate), texture(&plate_smooth));
+        let (plate, plate_smooth) = (Arc::new(plate), Arc::new(plate_smooth));
         Self { plate_texture, smooth_texture, plate, plate_smooth, fill_seed: Some(seed), ..self.clone() }.with_textured_back(seed)
     }
 }

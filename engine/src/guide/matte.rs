@@ -123,6 +123,13 @@ impl Drawn {
         if self.in_band(x, y) { alpha + self.fixed(x, y) * (drawn - alpha) } else { drawn }
     }
 
+    /// The same of the picture turned by 180 degrees.
+    pub fn turned(&self) -> Self {
+        let Self { depth, band, foreground, background, filtered } = self;
+        let (foreground, background) = (foreground.turned(), background.turned());
+        Self { depth: depth.turned(), band: *band, foreground, background, filtered: filtered.turned() }
+    }
+
     /// The filter's matte, 0..1.
     pub fn matte(&self) -> Mask {
         Mask::from_fn(self.depth.width, self.depth.height, |x, y| self.settled(x, y, self.filtered.at(x, y)))

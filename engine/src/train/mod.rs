@@ -2,6 +2,7 @@
 //!
 //! Invariant: a clip is a pure function of the pool's files, its epoch and the clip's seed. Guarded by the tests of `clip`.
 
+pub mod average;
 mod batches;
 pub mod clip;
 pub mod drift;

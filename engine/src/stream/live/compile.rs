@@ -12,19 +12,21 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::Compiled;
 use crate::error::{Error, Result};
 use crate::guide::cut::Cutter;
-use crate::guide::layers::{CutOptions, Layers};
+use crate::guide::layers::{CutOptions, Filled, Layers};
 use crate::motion::camera::CameraPath;
 use crate::motion::depth::DepthMap;
 use crate::motion::project::Project;
 use crate::motion::region::Placement;
 use crate::motion::scene::Scene;
-use crate::picture::Picture;
+use crate::picture::{Mask, Picture};
 use crate::priority::{Priority, set_priority};
 
 /// Plate beyond the picture on each side, as a share of the longer side: room for camera moves.
 const MARGIN: f32 = 0.25;
 /// Objects behind which texture can be carried on: a take log has a byte for it.
 const MOST_AFTER: usize = 253;
+/// Textures of earlier cuts that are kept: as many undone steps show theirs at once. Two pictures each.
+const MOST_TEXTURES: usize = 3;
 /// Smallest picture, px a side.
 const LEAST_PX: usize = 16;
 
@@ -96,7 +98,7 @@ impl Stage {
                 let first = scene.regions.get(..objects.into()).ok_or_else(|| {
                     Error::field("strokes", format!("are fewer than the {objects} objects that were textured; the take is damaged"))
                 })?;
-                let before = self.cutter.cut(first).textured(self.options.seed);
+                let before = self.cutter.cut(first).textured(self.options.seed).filled();
                 self.cutter.cut_after(&scene.regions, &before)
             }
         };
@@ -105,17 +107,12 @@ impl Stage {
         Ok(if textured { (scene, layers.textured(self.options.seed)) } else { (scene, layers) })
     }
 
-    /// `project` cut at once: after `before`, if that has texture and what this project begins with; and what the user should know of a
+    /// `project` cut at once: after the one of `before` that has most of what this project begins with; and what the user should know of a
     /// depth that was made for it.
-    fn compile_at_once(&mut self, project: &Project, before: Option<&Compiled>) -> Result<(Scene, Layers, Filling, Vec<String>)> {
+    fn compile_at_once(&mut self, project: &Project, before: &Textures) -> Result<(Scene, Layers, Filling, Vec<String>)> {
         let scene = Scene::placed(project, &self.placement)?;
-        let goes_on = |before: &&Compiled| {
-            let regions = &before.scene.regions;
-            let same_texture = before.layers.fill_seed() == Some(self.options.seed);
-            same_texture && regions.len() <= MOST_AFTER && scene.regions.starts_with(regions)
-        };
-        let (layers, filling) = match before.filter(goes_on) {
-            Some(before) => (self.cutter.cut_after(&scene.regions, &before.layers), Filling::After(before.scene.regions.len() as u8)),
+        let (layers, filling) = match before.of(&scene.regions, self.options.seed) {
+            Some(before) => (self.cutter.cut_after(&scene.regions, before), Filling::After(before.objects as u8)),
             None => (self.cutter.cut(&scene.regions), Filling::Smooth),
         };
         let (scene, layers, notes) = self.in_depth(project, scene, layers)?;
@@ -141,14 +138,45 @@ impl Stage {
     }
 }
 
+/// What the holes of a cut along `regions` were filled with.
+#[derive(Clone, Debug)]
+struct Textured {
+    regions: Vec<Arc<Mask>>,
+    seed: u64,
+    filled: Filled,
+}
+
+/// What the holes of the last cuts were filled with: drawing goes on from the last, undoing and redoing from those before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Textures(Vec<Textured>);
+
+impl Textures {
+    /// Adds a cut; one without texture has nothing to give.
+    pub fn add(&mut self, compiled: &Compiled) {
+        let Some(seed) = compiled.layers.fill_seed() else { return };
+        let new = Textured { regions: compiled.scene.regions.clone(), seed, filled: compiled.layers.filled() };
+        let on_the_way = |a: &[Arc<Mask>], b: &[Arc<Mask>]| a.len() < b.len() && b.starts_with(a);
+        self.0.retain(|old| old.seed == seed && (on_the_way(&old.regions, &new.regions) || on_the_way(&new.regions, &old.regions)));
+        let surplus = (self.0.len() + 1).saturating_sub(MOST_TEXTURES);
+        self.0.drain(..surplus);
+        self.0.push(new);
+    }
+
+    /// That of the most of the first of `regions`.
+    fn of(&self, regions: &[Arc<Mask>], seed: u64) -> Option<&Filled> {
+        let goes_on = |old: &&Textured| old.seed == seed && old.regions.len() <= MOST_AFTER && regions.starts_with(&old.regions);
+        self.0.iter().filter(goes_on).max_by_key(|old| old.regions.len()).map(|old| &old.filled)
+    }
+}
+
 /// A project to compile.
 pub(super) struct Request {
     /// Which picture: counts up with every `Open`.
     pub opening: u64,
     pub picture: Arc<Picture>,
     pub project: Arc<Project>,
-    /// The newest cut with texture.
-    pub before: Option<Arc<Compiled>>,
+    /// What was filled with texture before.
+    pub before: Textures,
     /// Counts up with every request.
     pub serial: u64,
 }
@@ -233,7 +261,7 @@ fn compile(wanted: &Receiver<Request>, smooth: &Slot<Smooth>, say: &Sender<Answe
                 _ => Stage::new(&picture, live_px, project.seed)?,
             };
             let (_, stage) = stage.insert((opening, fresh));
-            let (scene, layers, filling, notes) = stage.compile_at_once(&project, before.as_deref())?;
+            let (scene, layers, filling, notes) = stage.compile_at_once(&project, &before)?;
             Ok((scene, Arc::new(layers), filling, Staged { picture: stage.picture.clone(), scale: stage.scale() }, notes))
         });
         let answer = match answer {
@@ -323,7 +351,7 @@ mod tests {
         let compilers = Compilers::spawn(1280).unwrap();
         let projects = [project(&[]), project(&[(60.0, 60.0)]), project(&[(60.0, 60.0), (200.0, 90.0)])];
         for (serial, project) in (1..).zip(projects.clone()) {
-            compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(project), before: None, serial });
+            compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(project), before: Textures::default(), serial });
         }
         let (mut smooth_layers, mut textured_layers) = (None, None);
         while textured_layers.is_none() {
@@ -341,12 +369,19 @@ mod tests {
             let (_, layers) = stage.compile(&projects[2], filling).unwrap();
             assert!(layers.plate == found.unwrap().plate, "{filling:?}");
         }
-        // With texture at hand the next cut goes on from it, and is made again from its project alone.
-        let (scene, layers) = stage.compile(&projects[1], Filling::Textured).unwrap();
-        let before = Arc::new(Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
-        let other = Arc::new(project(&[(61.0, 60.0), (200.0, 90.0)]));
-        for (serial, project, wanted) in [(4, Arc::new(projects[2].clone()), Filling::After(1)), (5, other, Filling::Smooth)] {
-            compilers.ask(Request { opening: 1, picture: picture(), project: project.clone(), before: Some(before.clone()), serial });
+        // With texture at hand the next cut goes on from it, and is made again from its project alone; so does one that was undone.
+        let mut textures = Textures::default();
+        for project in &projects {
+            let (scene, layers) = stage.compile(project, Filling::Textured).unwrap();
+            textures.add(&Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
+        }
+        assert_eq!(textures.0.len(), 3);
+        let further = project(&[(60.0, 60.0), (200.0, 90.0), (120.0, 120.0)]);
+        let others = [project(&[(60.0, 60.0), (201.0, 90.0)]), project(&[(61.0, 60.0), (200.0, 90.0)])];
+        let cuts = [(further, 2), (projects[1].clone(), 1), (others[0].clone(), 1), (others[1].clone(), 0)];
+        for (serial, (project, most)) in (4..).zip(cuts) {
+            let (project, wanted) = (Arc::new(project), Filling::After(most));
+            compilers.ask(Request { opening: 1, picture: picture(), project: project.clone(), before: textures.clone(), serial });
             let found = loop {
                 match compilers.answers.recv().unwrap() {
                     Answer::Cut { serial: of, layers, filling, .. } if of == serial => break (filling, layers),
@@ -356,12 +391,22 @@ mod tests {
             };
             let (_, again) = stage.compile(&project, wanted).unwrap();
             assert!(found.0 == wanted && found.1.plate == again.plate && found.1.plate_smooth == again.plate_smooth, "{wanted:?}");
-            assert_eq!(again.plate != stage.compile(&project, Filling::Smooth).unwrap().1.plate, wanted == Filling::After(1));
+            // Beyond the picture there is texture even behind none of the objects.
+            assert!(again.plate != stage.compile(&project, Filling::Smooth).unwrap().1.plate);
+            let all = project.strokes.len() == usize::from(most);
+            assert_eq!(again.plate == stage.compile(&project, Filling::Textured).unwrap().1.plate, all);
         }
+        // Those of another way are forgotten, and all with another seed.
+        let mut add = |project: &Project| {
+            let (scene, layers) = stage.compile(project, Filling::Textured).unwrap();
+            textures.add(&Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
+            textures.0.len()
+        };
+        assert_eq!((add(&others[0]), add(&projects[1]), add(&others[1])), (3, 3, 2));
         assert!(stage.compile(&projects[0], Filling::After(1)).unwrap_err().to_string().contains("strokes"));
         let mut broken = project(&[(60.0, 60.0)]);
         broken.strokes[0].path.clear();
-        compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(broken), before: None, serial: 9 });
+        compilers.ask(Request { opening: 1, picture: picture(), project: Arc::new(broken), before: Textures::default(), serial: 9 });
         let why = loop {
             if let Answer::Refused { serial: 9, why, .. } = compilers.answers.recv().unwrap() {
                 break why;

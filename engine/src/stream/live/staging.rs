@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Compiled;
-use super::compile::{Answer, Compilers, Filling, Request, Staged};
+use super::compile::{Answer, Compilers, Filling, Request, Staged, Textures};
 use super::hand::Hands;
 use super::history::Plan;
 use crate::guide::layers::Layers;
@@ -36,8 +36,8 @@ pub(super) struct Staging {
     /// What did not compile.
     refused: Option<Arc<Project>>,
     ready: Option<Ready>,
-    /// The newest cut with texture.
-    textured: Option<Arc<Compiled>>,
+    /// What cuts were filled with.
+    textures: Textures,
 }
 
 /// A request on its way.
@@ -86,7 +86,7 @@ impl Ready {
 
 impl Staging {
     pub fn new(opening: u64, picture: Arc<Picture>, project: Arc<Project>, revision: u64) -> Self {
-        Self { opening, picture, project, revision, pending: None, refused: None, ready: None, textured: None }
+        Self { opening, picture, project, revision, pending: None, refused: None, ready: None, textures: Textures::default() }
     }
 
     /// What can be drawn now.
@@ -136,7 +136,7 @@ impl Staging {
         }
         *serial += 1;
         let (picture, asked) = (self.picture.clone(), motion.project.clone());
-        let before = self.textured.clone();
+        let before = self.textures.clone();
         compilers.ask(Request { opening: self.opening, picture, project: asked.clone(), before, serial: *serial });
         self.pending = Some(Pending { serial: *serial, asked, motion });
     }
@@ -155,7 +155,7 @@ impl Staging {
                 let scene = ready.compiled.scene.clone();
                 ready.compiled = Arc::new(Compiled { scene, layers, cut: *cuts, ..*ready.compiled });
                 ready.filling = Filling::Textured;
-                self.textured = Some(ready.compiled.clone());
+                self.textures.add(&ready.compiled);
                 Heard { compiled: Some(ready.compiled.clone()), ..Heard::default() }
             }
             Answer::Refused { opening, serial, why } if opening == self.opening => {

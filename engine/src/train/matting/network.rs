@@ -1,7 +1,7 @@
 //! The matting network's loss and gradient on one crop.
 //!
-//! Invariant: the value is [`Matting::matte`](crate::guide::matting::Matting::matte)'s error; the gradient agrees with finite
-//! differences. Guarded by the tests below, each convolution by those of `guide::matting::conv`.
+//! Invariant: the value is the error of the network's answer, two of which make a [`matte`](crate::guide::matting::Matting::matte); the
+//! gradient agrees with finite differences. Guarded by the tests below, each convolution by those of `guide::matting::conv`.
 
 use super::crop::{Crop, SIDE};
 use crate::error::{Error, Result};
