@@ -396,7 +396,7 @@ mod tests {
             let all = project.strokes.len() == usize::from(most);
             assert_eq!(again.plate == stage.compile(&project, Filling::Textured).unwrap().1.plate, all);
         }
-        // Those of another way are forgotten, and all with another seed.
+        // Those of another way are forgotten.
         let mut add = |project: &Project| {
             let (scene, layers) = stage.compile(project, Filling::Textured).unwrap();
             textures.add(&Compiled { revision: 1, scene: Arc::new(scene), layers: Arc::new(layers), cut: 1, scale: 1.0 });
