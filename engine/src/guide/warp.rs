@@ -280,10 +280,10 @@ impl Layers {
             if (reach | self.reach_at(own)) & bit == 0 {
                 continue;
             }
-            stillness = stillness.min(1.02 * (1.0 - (own - place).length()));
+            stillness = stillness.min(stillness_at((own - place).length()));
             gap *= 1.0 - layer.over(own, &piece.footprint, pixel, k);
         }
-        let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+        let weight = share_of_source(stillness, gap);
         if weight > 0.0 && reach != 0 {
             let [r, g, b, _] = self.source_texture.sample(place, &plate.footprint);
             pixel.rgb = mix(pixel.rgb, [r, g, b], weight);
@@ -298,6 +298,18 @@ impl Layers {
         let inside = place.x >= 0.0 && place.y >= 0.0 && place.x < self.width as f32 && place.y < self.height as f32;
         if inside { self.reach.data[place.y as usize * self.width + place.x as usize] } else { 0 }
     }
+}
+
+/// How still an object is whose point is so many px away from the plate's: 1 at rest, 0 or less from one px on.
+#[inline(always)]
+pub(super) fn stillness_at(away_px: f32) -> f32 {
+    1.02 * (1.0 - away_px)
+}
+
+/// How much of a pixel the source itself shows: all of it at rest, less and less where objects move on and where they leave no gap.
+#[inline(always)]
+pub(super) fn share_of_source(stillness: f32, gap: f32) -> f32 {
+    if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) }
 }
 
 impl Layer {

@@ -36,6 +36,13 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp2(-std::f32::consts::LOG2_E * x))
 }
 
+/// The slope of SiLU, `x sigmoid(x)`.
+#[inline(always)]
+pub fn silu_slope(x: f32) -> f32 {
+    let s = sigmoid(x);
+    s * (1.0 + x * (1.0 - s))
+}
+
 /// GELU, tanh approximation, is `x sigmoid(GELU_C (x + GELU_A x^3))`.
 pub const GELU_A: f32 = 0.044_715;
 /// 2 sqrt(2 / pi): tanh(u) = 2 sigmoid(2u) - 1.

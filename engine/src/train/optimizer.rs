@@ -150,8 +150,12 @@ impl AdamW {
     pub fn load<const N: usize>(&mut self, path: &Path, names: [&str; N]) -> Result<[Option<f64>; N]> {
         let tensors = safetensors::load(path, &Device::Cpu).map_err(|e| Error::file(path, e))?;
         self.restore(&tensors).map_err(|e| Error::file(path, e))?;
-        let number = |name: &str| tensors.get(name)?.to_vec1::<f64>().ok()?.first().copied();
-        Ok(names.map(number))
+        let mut numbers = [None; N];
+        for (number, name) in numbers.iter_mut().zip(names) {
+            let held = tensors.get(name).map(|tensor| tensor.to_vec1::<f64>()).transpose().map_err(|e| Error::file(path, e))?;
+            *number = held.and_then(|held| held.first().copied());
+        }
+        Ok(numbers)
     }
 
     /// Everything, as named tensors.

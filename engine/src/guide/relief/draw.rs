@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::super::layers::{Layers, reach_bit};
 use super::super::texture::Footprint;
-use super::super::warp::{GuideFrame, Pixel, mix};
+use super::super::warp::{GuideFrame, Pixel, mix, share_of_source, stillness_at};
 use super::raster::{BACK, BAND, Bins, Eye, Seen, Surface, cover};
 use super::{Relief, Sheet, is_clearly_nearer};
 use crate::motion::camera::View;
@@ -259,13 +259,13 @@ impl Band {
                     let alpha = layer.over(hit.place, sampler.footprint(hit.jacobian), pixel, hit.object);
                     let bit = reach_bit(hit.object);
                     if let Some((place, _)) = plate.filter(|_| (reach | layers.reach_at(hit.place)) & bit != 0) {
-                        stillness = stillness.min(1.02 * (1.0 - hit.place.distance(place)));
+                        stillness = stillness.min(stillness_at(hit.place.distance(place)));
                         together |= bit;
                     }
                     gap *= 1.0 - alpha;
                 }
                 // The source itself where all that reaches here is here and where the plate is.
-                let weight = if stillness >= 1.0 { 1.0 } else { stillness * (4.0 * gap).min(1.0) };
+                let weight = share_of_source(stillness, gap);
                 if let Some((place, jacobian)) = plate.filter(|_| reach != 0 && reach & !together == 0 && weight > 0.0) {
                     let [r, g, b, _] = layers.source_texture.sample(place, sampler.footprint(jacobian));
                     pixel.rgb = mix(pixel.rgb, [r, g, b], weight);

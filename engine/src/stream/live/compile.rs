@@ -25,7 +25,7 @@ use crate::priority::{Priority, set_priority};
 const MARGIN: f32 = 0.25;
 /// Objects behind which texture can be carried on: a take log has a byte for it.
 const MOST_AFTER: usize = 253;
-/// Textures of earlier cuts that are kept: as many undone steps show theirs at once. Two pictures each.
+/// Textures that are kept, two pictures each: the newest cut's and those that undoing or redoing comes to next.
 const MOST_TEXTURES: usize = 3;
 /// Smallest picture, px a side.
 const LEAST_PX: usize = 16;

@@ -140,8 +140,10 @@ impl State {
         let mut state = Self { optimizer: AdamW::new(parameters.finish()?)?, rounds: 0, seconds: 0.0 };
         let path = settings.run.join("state.safetensors");
         if path.exists() {
-            let [rounds, seconds] = state.optimizer.load(&path, ["rounds", "seconds"])?;
-            (state.rounds, state.seconds) = (rounds.unwrap_or(0.0) as u64, seconds.unwrap_or(0.0));
+            let [Some(rounds), Some(seconds)] = state.optimizer.load(&path, ["rounds", "seconds"])? else {
+                return Err(Error::file(&path, "does not say how many rounds and seconds it trained; choose another folder"));
+            };
+            (state.rounds, state.seconds) = (rounds as u64, seconds);
         }
         Ok(state)
     }

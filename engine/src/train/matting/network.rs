@@ -7,7 +7,7 @@ use super::crop::{Crop, SIDE};
 use crate::error::{Error, Result};
 use crate::guide::matting::conv::Plane;
 use crate::guide::matting::{CONVS, LAYERS, activate, names, place};
-use crate::kernels::vector::{dispatch, sigmoid};
+use crate::kernels::vector::{dispatch, silu_slope};
 
 /// Mean squared error, weighed by contrast, below which a crop is good enough.
 const LEAST_ERROR: f64 = 1e-4;
@@ -66,19 +66,22 @@ impl Places {
         }
         for (i, (conv, [weight, bias])) in CONVS.iter().zip(self.0).enumerate().rev() {
             let x = &seen[i];
-            // What a convolution adds to gets its gradient, too; the first and the last add to nothing.
-            let adds = (1..LAYERS - 1).contains(&i);
-            let mut dx = if adds { dy.clone() } else { Plane::new(x.rows, x.columns, conv.from) };
+            // What a convolution adds to gets its gradient, too; the last adds to nothing, and nobody asks for the input's.
+            let dx = match i {
+                0 => None,
+                _ if i + 1 < LAYERS => Some(dy.clone()),
+                _ => Some(Plane::new(x.rows, x.columns, conv.from)),
+            };
             if i + 1 < LAYERS {
                 through_activation(&before[i].data, &mut dy.data);
             }
             let [mut dweight, mut dbias] = [weight, bias].map(|list| std::mem::take(&mut gradients[list]));
             conv.weight_gradient(x, &dy, &mut dweight, &mut dbias);
             (gradients[weight], gradients[bias]) = (dweight, dbias);
-            if i > 0 {
+            if let Some(mut dx) = dx {
                 conv.backward(&dy, &values[weight], &mut dx);
+                dy = dx;
             }
-            dy = dx;
         }
         Some((mean + LEAST_ERROR).ln())
     }
@@ -118,10 +121,7 @@ fn through_activation(x: &[f32], gradient: &mut [f32]) {
     dispatch(
         #[inline(always)]
         || {
-            for (gradient, x) in gradient.iter_mut().zip(x) {
-                let s = sigmoid(*x);
-                *gradient *= s + x * s * (1.0 - s);
-            }
+            gradient.iter_mut().zip(x).for_each(|(gradient, x)| *gradient *= silu_slope(*x));
         },
     );
 }

@@ -7,7 +7,7 @@ use super::linear::{Linear, Names};
 use super::ops::add_columns;
 use super::product::{Held, Matrix, WeightGradient, weight_gradients};
 use crate::error::Result;
-use crate::kernels::vector::sigmoid;
+use crate::kernels::vector::{sigmoid, silu_slope};
 use crate::model::config::Config;
 
 pub(super) struct Time {
@@ -105,9 +105,4 @@ impl Time {
 
 fn silu(x: &[f32], y: &mut [f32]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y = x * sigmoid(*x));
-}
-
-fn silu_slope(x: f32) -> f32 {
-    let s = sigmoid(x);
-    s * (1.0 + x * (1.0 - s))
 }
